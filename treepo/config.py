@@ -1,0 +1,202 @@
+"""The one typed configuration of TreePO.
+
+Hydra composes the group ``treepo``; :class:`TreePOConfig` gives every option its type, range and meaning, and refuses
+what is misspelt, out of range or contradictory with one line that names the option and the remedy.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class DivergenceBudget(StrEnum):
+    """How many paths a step may have (SPEC: divergence budget)."""
+
+    FIXED = "fixed"
+
+
+class FallbackCandidates(StrEnum):
+    """Which finished trajectories may be cut and re-grown, and in which order."""
+
+    ANSWERED_OR_EOS = "answered_or_eos"
+    ANY = "any"
+
+
+class CutPosition(StrEnum):
+    """Where a fallback cuts its candidate."""
+
+    RANDOM = "random"
+    NONE = "none"
+
+
+class AnswerRule(StrEnum):
+    """When a path counts as answered."""
+
+    BOXED = "boxed"
+    BOXED_AND_EOS = "boxed_and_eos"
+
+
+class RepetitionPriority(StrEnum):
+    """Whether the repetition rule is asked before or after all other rules."""
+
+    FIRST = "first"
+    LAST = "last"
+
+
+class SubgroupWeighting(StrEnum):
+    """How the terms of the ``treepo`` advantage are averaged (paper, Eq. 5 and 6)."""
+
+    AVERAGE = "average"
+    GROUP_SIZE = "group_size"
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DivergenceConfig(_Options):
+    """Options ``treepo.divergence.*``: how active paths fork at a segment boundary."""
+
+    budget: DivergenceBudget = Field(
+        default=DivergenceBudget.FIXED, description="How the number of children is set per step."
+    )
+    transfer: bool = Field(
+        default=True, description="Whether paths that just finished pass their share to the active ones."
+    )
+
+
+class FallbackConfig(_Options):
+    """Options ``treepo.fallback.*``: re-growing when nothing is active and the width is not reached."""
+
+    candidates: FallbackCandidates = Field(
+        default=FallbackCandidates.ANSWERED_OR_EOS,
+        description="Which finished trajectories may be cut, and in which order.",
+    )
+    cut: CutPosition = Field(
+        default=CutPosition.RANDOM, description="Where a candidate is cut; `none` turns the fallback off."
+    )
+    window: int | None = Field(
+        default=None, ge=1, description="Cut positions are multiples of this many tokens; null: a segment."
+    )
+    max_back: int | None = Field(
+        default=None, ge=1, description="At most this many windows are cut off; null: no limit."
+    )
+
+
+class RepetitionConfig(_Options):
+    """Options ``treepo.termination.repetition.*``: stop a path that repeats itself."""
+
+    enabled: bool = Field(default=True, description="Whether repetition ends a path.")
+    priority: RepetitionPriority = Field(
+        default=RepetitionPriority.FIRST, description="Asked before or after all other rules."
+    )
+    substring: int = Field(default=32, ge=1, description="Length in characters of the substring that repeats.")
+    count: int = Field(default=8, ge=2, description="How often it must occur.")
+
+
+class TerminationConfig(_Options):
+    """Options ``treepo.termination.*``: when a path is finished."""
+
+    answer: AnswerRule = Field(default=AnswerRule.BOXED_AND_EOS, description="When a path counts as answered.")
+    repetition: RepetitionConfig = RepetitionConfig()
+
+
+class AdvantageConfig(_Options):
+    """Options ``treepo.advantage.*``: the estimator named by ``algorithm.adv_estimator=treepo``."""
+
+    subgroup_weighting: SubgroupWeighting = Field(
+        default=SubgroupWeighting.AVERAGE, description="How the terms of the subgroups are averaged."
+    )
+    include_root: bool = Field(default=True, description="Whether the whole prompt group counts as a subgroup.")
+    reject_degenerate: bool = Field(
+        default=False, description="Whether subgroups whose rewards do not differ are left out."
+    )
+
+
+class TreePOConfig(_Options):
+    """Options ``treepo.*``."""
+
+    width: int = Field(default=16, ge=2, description="Trajectories per prompt.")
+    segment_length: int = Field(default=512, ge=1, description="Tokens per segment, at most.")
+    max_depth: int = Field(default=14, ge=1, description="Segments per trajectory, at most.")
+    max_divergence: int = Field(default=2, ge=1, description="Children per path and step.")
+    initial_divergence: tuple[int, int] | None = Field(
+        default=None, description="Range [min, max] of the number of requests at the root; null: max_divergence."
+    )
+    seed: int = Field(default=0, ge=0, description="Run seed of every tree's random stream.")
+    divergence: DivergenceConfig = DivergenceConfig()
+    fallback: FallbackConfig = FallbackConfig()
+    termination: TerminationConfig = TerminationConfig()
+    advantage: AdvantageConfig = AdvantageConfig()
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> "TreePOConfig":
+        if self.max_divergence > self.width:
+            raise ValueError(
+                f"treepo.max_divergence={self.max_divergence} exceeds treepo.width={self.width}: "
+                "lower max_divergence or raise width"
+            )
+        if self.initial_divergence is not None:
+            low, high = self.initial_divergence
+            if not 1 <= low <= high <= self.width:
+                raise ValueError(
+                    f"treepo.initial_divergence=[{low}, {high}] must satisfy "
+                    f"1 <= min <= max <= treepo.width={self.width}"
+                )
+        return self
+
+
+class ConfigError(ValueError):
+    """A refused option; its text is one line that names the option and the remedy."""
+
+
+def load_config(options: Mapping[str, Any]) -> TreePOConfig:
+    """Turns composed options into the typed configuration.
+
+    Args:
+        options: The plain content of the Hydra group ``treepo``.
+
+    Returns:
+        The validated, immutable configuration.
+
+    Raises:
+        ConfigError: An option is unknown, of the wrong type, out of range or contradicts another.
+    """
+    try:
+        return TreePOConfig.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(_describe(error)) from error
+
+
+def _describe(error: ValidationError) -> str:
+    """The first problem as one line: option, value, what is allowed."""
+    problem = error.errors()[0]
+    option = ".".join(["treepo", *(str(part) for part in problem["loc"])])
+    if problem["type"] == "extra_forbidden":
+        known = option_names()
+        close = get_close_matches(option, known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"known options: {', '.join(known)}"
+        return f"{option} is not an option; {remedy}"
+    if problem["type"] == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].replace("Input should be", "must be")
+    return f"{option}={problem['input']!r} is refused: {message}"
+
+
+def option_names(model: type[BaseModel] = TreePOConfig, prefix: str = "treepo") -> list[str]:
+    """Every option's full name, in order of definition."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        nested = _nested_model(field.annotation)
+        names += option_names(nested, f"{prefix}.{name}") if nested else [f"{prefix}.{name}"]
+    return names
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
