@@ -104,6 +104,18 @@ class TerminationConfig(_Options):
     repetition: RepetitionConfig = RepetitionConfig()
 
 
+class RolloutConfig(_Options):
+    """Options ``treepo.rollout.*``: how the trees meet the engine and the trainer."""
+
+    seeded_requests: bool = Field(
+        default=False,
+        description="Whether every request draws from its own seed, so that a run repeats; costs speed on accelerators.",
+    )
+    poll_interval: float = Field(
+        default=2.0, gt=0, le=60, description="Seconds between the trainer's looks at the finished prompts."
+    )
+
+
 class AdvantageConfig(_Options):
     """Options ``treepo.advantage.*``: the estimator named by ``algorithm.adv_estimator=treepo``."""
 
@@ -131,6 +143,7 @@ class TreePOConfig(_Options):
     fallback: FallbackConfig = FallbackConfig()
     termination: TerminationConfig = TerminationConfig()
     advantage: AdvantageConfig = AdvantageConfig()
+    rollout: RolloutConfig = RolloutConfig()
 
     @model_validator(mode="after")
     def _cross_checks(self) -> "TreePOConfig":
