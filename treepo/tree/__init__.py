@@ -1,0 +1,27 @@
+"""The tree sampler: pure, without I/O, without torch."""
+
+from treepo.tree.node import (
+    ROOT_ID,
+    FinishReason,
+    Node,
+    Path,
+    Segment,
+    SegmentRequest,
+    Trajectory,
+    Tree,
+    TreeStats,
+)
+from treepo.tree.sampler import TreeSampler
+
+__all__ = [
+    "ROOT_ID",
+    "FinishReason",
+    "Node",
+    "Path",
+    "Segment",
+    "SegmentRequest",
+    "Trajectory",
+    "Tree",
+    "TreeSampler",
+    "TreeStats",
+]

@@ -1,0 +1,216 @@
+"""What a tree is made of: nodes, paths, the requests and segments that grow them, and what is handed on at the end.
+
+Terms: a **node** is one segment of decoded tokens, a **path** the nodes from the root to some node, a **trajectory** a
+finished path. The root is the prompt; it has no node of its own, so the empty path is the root.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+ROOT_ID = 0
+"""The prompt's id among the nodes of its tree; decoded nodes count from 1."""
+
+
+class FinishReason(StrEnum):
+    """Why a path became a trajectory."""
+
+    ANSWERED = "answered"
+    EOS = "eos"
+    MAX_TOKENS = "max_tokens"
+    MAX_DEPTH = "max_depth"
+    REPETITION = "repetition"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One segment of a tree. It owns its own tokens only and knows no parent, so a split can rewrite paths.
+
+    Attributes:
+        id: Unique in the prompt's tree; never given to another node, also not after a split.
+        tokens: Token ids, shape [n] with n >= 1.
+        log_probs: Log-probability of each token when it was sampled, shape [n], kept in single precision.
+    """
+
+    id: int
+    tokens: Sequence[int]
+    log_probs: Sequence[float]
+
+
+Path = tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRequest:
+    """A segment that the sampler wants.
+
+    Attributes:
+        id: Sequential in the prompt, from 0.
+        path: The path to go on from; empty at the root.
+        max_tokens: Most tokens the segment may have, at least 1; keeps the response within its length.
+        continues: Whether the segment continues the path that just reached a boundary. At most one request per path
+            does; all others fork from it, or start anew at the root or at a cut.
+        parent: Id of the request that decoded the end of `path`; None at the root and at a cut.
+        seed: Seed of the engine's draw, in [0, 2**63), derived from run seed, prompt id and request id.
+    """
+
+    id: int
+    path: Path
+    max_tokens: int
+    continues: bool
+    parent: int | None
+    seed: int
+
+    def prefix_tokens(self, prompt_tokens: Sequence[int]) -> list[int]:
+        """All tokens before the segment: the prompt's, then the path's."""
+        tokens = list(prompt_tokens)
+        for node in self.path:
+            tokens += node.tokens
+        return tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What the engine decoded for one request.
+
+    Attributes:
+        request_id: The request it answers.
+        tokens: Token ids, shape [n] with 1 <= n <= the request's `max_tokens`; an end-of-sequence token is the last.
+        log_probs: Log-probability of each token, shape [n].
+        stopped: Whether the model ended the response here.
+        prefix_tokens: Tokens that were submitted to the engine as its prompt; 0 where a running request went on.
+        cached_tokens: Those of them that the engine read from its prefix cache.
+    """
+
+    request_id: int
+    tokens: Sequence[int]
+    log_probs: Sequence[float]
+    stopped: bool
+    prefix_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """A finished path.
+
+    Attributes:
+        path: Its nodes, from the first decoded segment to the last.
+        reason: Why it ended.
+        finish_step: The step of its prompt at which it ended, from 1.
+        from_fallback: Whether it grew out of a fallback.
+    """
+
+    path: Path
+    reason: FinishReason
+    finish_step: int
+    from_fallback: bool
+
+    @property
+    def tokens(self) -> list[int]:
+        """The response's token ids, shape [length]."""
+        return [token for node in self.path for token in node.tokens]
+
+    @property
+    def log_probs(self) -> list[float]:
+        """The response's log-probabilities, shape [length]."""
+        return [log_prob for node in self.path for log_prob in node.log_probs]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the response."""
+        return path_length(self.path)
+
+    @property
+    def node_ids(self) -> list[int]:
+        """The path's node ids, shape [nodes]."""
+        return [node.id for node in self.path]
+
+    @property
+    def node_lengths(self) -> list[int]:
+        """Tokens of each node of the path, shape [nodes]; they sum to `length`."""
+        return [len(node.tokens) for node in self.path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeStats:
+    """What growing one tree took.
+
+    Attributes:
+        fallbacks: Times the prompt had nothing active and grew again from cuts or the root.
+        finished_before_fallback: Trajectories finished before the first of them; all, where there was none.
+        steps: Steps of the prompt.
+        segments: Segments decoded.
+        requests: Requests made; equal to `segments` once the tree is done.
+        forks: Requests that fork from a path at its boundary or from a cut inside the tree.
+        tokens_generated: Tokens decoded.
+        tokens_in_trajectories: Sum of the trajectories' lengths; shared tokens count once per trajectory.
+        prefix_tokens: Tokens submitted to the engine as prompts, by its own count.
+        cached_tokens: Those of them that it read from its prefix cache.
+        recomputed_tokens: Those of them that it computed again: neither cached nor the prompt's first computation.
+    """
+
+    fallbacks: int
+    finished_before_fallback: int
+    steps: int
+    segments: int
+    requests: int
+    forks: int
+    tokens_generated: int
+    tokens_in_trajectories: int
+    prefix_tokens: int
+    cached_tokens: int
+    recomputed_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """One prompt's finished tree.
+
+    Attributes:
+        prompt_id: The prompt.
+        prompt_tokens: Its token ids.
+        trajectories: In the order in which they finished, by step and request id.
+        stats: What growing it took.
+    """
+
+    prompt_id: str
+    prompt_tokens: Sequence[int]
+    trajectories: tuple[Trajectory, ...]
+    stats: TreeStats
+
+
+def make_node(node_id: int, tokens: Sequence[int], log_probs: Sequence[float]) -> Node:
+    """A node with compact storage of its own: 4 bytes per token id and 4 per log-probability."""
+    return Node(id=node_id, tokens=array("i", tokens), log_probs=array("f", log_probs))
+
+
+def split_node(node: Node, at: int, head_id: int, tail_id: int) -> tuple[Node, Node]:
+    """The same tokens as two nodes, the first with `at` of them; both parts get ids of their own."""
+    assert 0 < at < len(node.tokens), "a split leaves tokens on both sides"
+    head = Node(id=head_id, tokens=node.tokens[:at], log_probs=node.log_probs[:at])
+    tail = Node(id=tail_id, tokens=node.tokens[at:], log_probs=node.log_probs[at:])
+    return head, tail
+
+
+def path_length(path: Path) -> int:
+    """Tokens of a path."""
+    return sum(len(node.tokens) for node in path)
+
+
+def locate(path: Path, position: int) -> tuple[int, int]:
+    """Where a token position falls in a path.
+
+    Args:
+        path: The path.
+        position: Tokens from the root, 0 <= position < length of the path.
+
+    Returns:
+        The index of the node that holds the token, and the tokens of that node before it.
+    """
+    for index, node in enumerate(path):
+        if position < len(node.tokens):
+            return index, position
+        position -= len(node.tokens)
+    raise AssertionError("the position lies inside the path")

@@ -1,0 +1,45 @@
+"""When a path is finished, and why: the first rule that holds."""
+
+from treepo.config import AnswerRule, RepetitionPriority, TerminationConfig
+from treepo.tree.node import FinishReason
+
+
+def classify(
+    *,
+    rules: TerminationConfig,
+    boxed: bool,
+    ended: bool,
+    repeated: bool,
+    length: int,
+    max_length: int,
+    depth: int,
+    max_depth: int,
+) -> FinishReason | None:
+    """Says why a path ends with the segment it just got.
+
+    Args:
+        rules: The options of the rules.
+        boxed: Whether the response holds a complete answer.
+        ended: Whether the model ended the response.
+        repeated: Whether the segment repeats itself.
+        length: Tokens of the response.
+        max_length: Most tokens it may have.
+        depth: Windows of the response.
+        max_depth: Most windows it may have.
+
+    Returns:
+        The reason, or None while the path is active.
+    """
+    if repeated and rules.repetition.priority is RepetitionPriority.FIRST:
+        return FinishReason.REPETITION
+    if boxed and (ended or rules.answer is AnswerRule.BOXED):
+        return FinishReason.ANSWERED
+    if ended:
+        return FinishReason.EOS
+    if length >= max_length:
+        return FinishReason.MAX_TOKENS
+    if depth >= max_depth:
+        return FinishReason.MAX_DEPTH
+    if repeated:
+        return FinishReason.REPETITION
+    return None
