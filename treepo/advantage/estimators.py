@@ -1,0 +1,254 @@
+"""The advantage estimators over trees, by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from treepo.advantage.subgroups import (
+    Forest,
+    TreeRow,
+    branch_means,
+    build_forest,
+    has_spread,
+    normalise_siblings,
+    subgroup_means,
+)
+from treepo.advantage.tokens import Spans, node_spans, spread, whiten
+from treepo.config import AdvantageConfig, SubgroupWeighting
+
+
+class Estimator(Protocol):
+    """Turns rewards of trajectories into one advantage per response token.
+
+    Common to all: a padding row (mask all zero) influences nothing and gets zeros; a trajectory that occurs in several
+    rows (same prompt, same path) counts once in every mean, with the reward of its first row, and its rows get the same
+    advantage. Computed in float64.
+
+    Args:
+        rewards: Float, shape (batch,), or token-level rewards, shape (batch, response_length), which are summed.
+        response_mask: 0 or 1, shape (batch, response_length).
+        rows: The path of every row, in the order of the batch.
+        options: The options `treepo.advantage.*`.
+        branch_weights: Weigh every mean over trajectories by the product of 1/children along the path, so that a prefix
+            that was forked often does not count more often.
+        parent_discount: The factor of the parent's value; only `treepo_segment` has it.
+
+    Returns:
+        Float32, shape (batch, response_length), on the mask's device.
+
+    Raises:
+        ValueError: Shapes do not agree, a reward is not finite, a row has tokens beyond its path, or an option is set
+            that the estimator does not have.
+    """
+
+    def __call__(  # noqa: D102 - the class says it
+        self,
+        *,
+        rewards: Tensor,
+        response_mask: Tensor,
+        rows: Sequence[TreeRow],
+        options: AdvantageConfig,
+        branch_weights: bool = False,
+        parent_discount: float | None = None,
+    ) -> Tensor: ...
+
+
+ESTIMATORS: dict[str, Estimator] = {}
+
+
+def register_estimator(name: str) -> Callable[[Estimator], Estimator]:
+    """Puts an estimator into :data:`ESTIMATORS`.
+
+    Args:
+        name: The name by which `algorithm.adv_estimator` selects it.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+
+    def register(estimator: Estimator) -> Estimator:
+        if name in ESTIMATORS:
+            raise ValueError(f"an estimator named {name!r} is registered already")
+        ESTIMATORS[name] = estimator
+        return estimator
+
+    return register
+
+
+@register_estimator("treepo")
+def treepo_advantages(
+    *,
+    rewards: Tensor,
+    response_mask: Tensor,
+    rows: Sequence[TreeRow],
+    options: AdvantageConfig,
+    branch_weights: bool = False,
+    parent_discount: float | None = None,
+) -> Tensor:
+    """Sub-group advantage of a whole trajectory (TreePO, arXiv 2508.17445, Eq. 5 to 7); see :class:`Estimator`.
+
+    A trajectory's number is the mean of (its reward - mean reward of the sub-group) over the sub-groups it belongs to:
+    the prompt group (`include_root`) and every prefix that it shares with others. The mean is plain (Eq. 5) or weighted
+    by sub-group size (Eq. 6); `reject_degenerate` leaves out prefixes whose rewards do not differ (Eq. 7). All its
+    tokens get that number, then all tokens of the batch are whitened.
+
+    Degenerate cases: a prompt with a single trajectory has baseline 0; a trajectory that would be left without a term
+    keeps the one of the prompt group.
+    """
+    _refuse_parent_discount("treepo", parent_discount)
+    batch = _prepare(rewards, response_mask, rows, per_node=False)
+    if batch is None:
+        return torch.zeros_like(response_mask, dtype=torch.float32)
+    forest = batch.forest
+    means = branch_means(forest, batch.rewards) if branch_weights else subgroup_means(forest, batch.rewards)
+    # A group of one holds no comparison: the root's baseline is then 0, deeper ones do not count.
+    means[0] = means[0].masked_fill(forest.levels[0].sizes == 1, 0.0)
+
+    total = torch.zeros_like(batch.rewards)
+    weight = torch.zeros_like(batch.rewards)
+    for depth in range(len(forest.levels) - 2, -1, -1):
+        level = forest.levels[depth]
+        if depth == 0:
+            counted = torch.full((len(level.members),), options.include_root) | (weight == 0)
+        else:
+            counts = level.sizes > 1
+            if options.reject_degenerate:
+                counts &= has_spread(level, batch.rewards)
+            counted = counts[level.groups]
+        members, groups = level.members[counted], level.groups[counted]
+        by_size = options.subgroup_weighting is SubgroupWeighting.GROUP_SIZE
+        share = level.sizes[groups].double() if by_size else torch.ones(len(members), dtype=torch.float64)
+        total[members] += share * (batch.rewards[members] - means[depth][groups])
+        weight[members] += share
+    return batch.write((total / weight)[:, None], whitened=True)
+
+
+@register_estimator("treepo_segment")
+def treepo_segment_advantages(
+    *,
+    rewards: Tensor,
+    response_mask: Tensor,
+    rows: Sequence[TreeRow],
+    options: AdvantageConfig,
+    branch_weights: bool = False,
+    parent_discount: float | None = None,
+) -> Tensor:
+    """Advantage per segment from values of tree nodes; see :class:`Estimator`.
+
+    A leaf's value is its reward against the mean of every prefix of its path, weighted by sub-group size; an inner
+    node's is the plain mean of its children's; the root's is 0. Segment k of a path of L gets value(node k) - c value
+    (node k-1), c = `parent_discount`^(L + 1 - k), or 1 where that is None. Then all tokens of the batch are whitened.
+
+    `branch_weights` changes the means of the prefixes; the values of inner nodes are free of the lean already. The
+    options of `treepo.advantage` concern `treepo` alone.
+    """
+    if parent_discount is not None and not 0.0 <= parent_discount <= 1.0:
+        raise ValueError(f"parent_discount={parent_discount} must lie in [0, 1]")
+    batch = _prepare(rewards, response_mask, rows, per_node=True)
+    if batch is None:
+        return torch.zeros_like(response_mask, dtype=torch.float32)
+    forest = batch.forest
+    means = branch_means(forest, batch.rewards) if branch_weights else subgroup_means(forest, batch.rewards)
+    total = torch.zeros_like(batch.rewards)
+    weight = torch.zeros_like(batch.rewards)
+    for level, mean in zip(forest.levels, means, strict=True):
+        size = level.sizes[level.groups].double()
+        total[level.members] += size * (batch.rewards[level.members] - mean[level.groups])
+        weight[level.members] += size
+    values = branch_means(forest, total / weight)
+    return batch.write(_segment_differences(forest, values, parent_discount), whitened=True)
+
+
+@register_estimator("treepo_spo")
+def treepo_spo_advantages(
+    *,
+    rewards: Tensor,
+    response_mask: Tensor,
+    rows: Sequence[TreeRow],
+    options: AdvantageConfig,
+    branch_weights: bool = False,
+    parent_discount: float | None = None,
+) -> Tensor:
+    """Advantage per segment from node values normalised among siblings; see :class:`Estimator`.
+
+    A leaf's value is its reward, an inner node's the plain mean of its children's. Then the values of two or more
+    siblings are normalised by their mean and population standard deviation (zero where that is zero), and segment k
+    gets value(node k) - value(node k-1), the root's value being 0. No whitening.
+
+    `branch_weights` changes nothing here: the mean of the children is the mean it asks for. The options of
+    `treepo.advantage` concern `treepo` alone.
+    """
+    _refuse_parent_discount("treepo_spo", parent_discount)
+    batch = _prepare(rewards, response_mask, rows, per_node=True)
+    if batch is None:
+        return torch.zeros_like(response_mask, dtype=torch.float32)
+    values = branch_means(batch.forest, batch.rewards)
+    deeper = zip(values[1:], batch.forest.levels[1:], strict=True)
+    values[1:] = [normalise_siblings(value, level.parents) for value, level in deeper]
+    return batch.write(_segment_differences(batch.forest, values, None), whitened=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What every estimator starts from; `rewards` has shape (trajectories,) in float64."""
+
+    forest: Forest
+    spans: Spans
+    rewards: Tensor
+    response_mask: Tensor
+
+    def write(self, values: Tensor, *, whitened: bool) -> Tensor:
+        """Hands the values of the trajectories, shape (trajectories, spans), to the tokens of their rows."""
+        if whitened:
+            counts = self.spans.counts[self.forest.first_rows, : values.shape[1]]
+            values = whiten(values, counts)
+        filled = (self.forest.row_trajectories >= 0).nonzero().flatten()
+        by_row = torch.zeros(self.spans.lengths.shape, dtype=values.dtype)
+        by_row[filled, : values.shape[1]] = values[self.forest.row_trajectories[filled]]
+        return spread(by_row, self.spans, self.response_mask)
+
+
+def _prepare(rewards: Tensor, response_mask: Tensor, rows: Sequence[TreeRow], *, per_node: bool) -> _Batch | None:
+    """Checks the input and builds the trees; None where no row has a token."""
+    if response_mask.ndim != 2 or len(rows) != len(response_mask):
+        raise ValueError(
+            f"response_mask has shape {tuple(response_mask.shape)}, expected (batch, response_length) with "
+            f"batch = {len(rows)}, the number of rows"
+        )
+    if rewards.shape not in (response_mask.shape, response_mask.shape[:1]):
+        raise ValueError(
+            f"rewards has shape {tuple(rewards.shape)}, expected {tuple(response_mask.shape)} or ({len(rows)},)"
+        )
+    if response_mask.numel() == 0:
+        return None
+    spans = node_spans(rows, response_mask, per_node=per_node)
+    live = spans.counts.sum(1) > 0
+    if not live.any():
+        return None
+    forest = build_forest(rows, live)
+    scalars = (rewards.sum(1) if rewards.ndim == 2 else rewards).detach().cpu().double()
+    if not scalars[live].isfinite().all():
+        raise ValueError(f"row {int((live & ~scalars.isfinite()).nonzero()[0])}: the reward is not finite")
+    return _Batch(forest=forest, spans=spans, rewards=scalars[forest.first_rows], response_mask=response_mask)
+
+
+def _segment_differences(forest: Forest, values: list[Tensor], parent_discount: float | None) -> Tensor:
+    """value(node k) - c value(node k-1) for every segment k, shape (trajectories, longest path)."""
+    differences = torch.zeros(len(forest.depths), len(forest.levels) - 1, dtype=torch.float64)
+    for depth, level in enumerate(forest.levels[1:], start=1):
+        own = values[depth][level.groups]
+        if depth > 1:
+            parent = values[depth - 1][level.parents[level.groups]]
+            if parent_discount is not None:
+                parent = parent * parent_discount ** (forest.depths[level.members] + 1 - depth)
+            own = own - parent
+        differences[level.members, depth - 1] = own
+    return differences
+
+
+def _refuse_parent_discount(name: str, parent_discount: float | None) -> None:
+    if parent_discount is not None:
+        raise ValueError(f"parent_discount={parent_discount} has no meaning for {name}; only treepo_segment has it")
