@@ -1,0 +1,88 @@
+"""Trains with TreePO: ``python -m recipe.treepo.main_treepo --config-name PRESET [option=value ...]``.
+
+The configuration is composed by Hydra from ``configs/`` and checked whole before Ray or any other process starts.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from treepo.compose import compose
+from treepo.config import ConfigError
+
+_REFUSED = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Composes, checks and trains.
+
+    Args:
+        arguments: The command line, without the program's name; None for the process's own.
+
+    Returns:
+        The exit status: 0 trained, 1 failed, 2 refused before the start, 130 interrupted.
+    """
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        config = compose(options.config_name, options.overrides, config_dir=options.config_dir)
+        if options.cfg == "job":
+            sys.stdout.write(OmegaConf.to_yaml(config))
+            return 0
+        config.run_dir = str(Path(config.run_dir).expanduser().resolve())
+        # verl hands parts of the configuration on without their root, where interpolations no longer resolve.
+        OmegaConf.resolve(config)
+        # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
+        from treepo.verl.preflight import check
+
+        warnings = check(config)
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _REFUSED
+    for warning in warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return _train(config)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m recipe.treepo.main_treepo", description="Trains with TreePO.")
+    parser.add_argument("--config-name", "-cn", default="treepo_trainer", help="a preset in configs/")
+    parser.add_argument("--config-dir", "-cd", type=Path, default=None, help="a folder with presets of your own")
+    parser.add_argument("--cfg", "-c", choices=["job"], help="print the composed configuration and stop")
+    parser.add_argument("overrides", nargs="*", help="option=value, as in treepo.max_divergence=3")
+    return parser
+
+
+def _train(config: DictConfig) -> int:
+    import ray
+    from verl.trainer.main_ppo import run_ppo
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+    from verl.utils.device import auto_set_device
+
+    from treepo.verl.task_runner import TreeTaskRunner
+
+    # A scheduler's SIGTERM ends the run as Ctrl-C does, so that Ray takes its processes down.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    auto_set_device(config)
+    validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
+    Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, Path(config.run_dir) / "config.yaml", resolve=True)
+    try:
+        run_ppo(config, task_runner_class=ray.remote(TreeTaskRunner))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; the same command goes on from the last checkpoint in {config.run_dir}\n")
+        return _INTERRUPTED
+    except ray.exceptions.RayError as error:
+        sys.stderr.write(f"{error}\nerror: training failed; the cause stands above, logs are in {config.run_dir}\n")
+        return 1
+    finally:
+        ray.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Composes a configuration from ``configs/`` with Hydra, and says in one line what is wrong with it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from treepo.config import ConfigError, TreePOConfig
+
+CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
+_UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
+
+
+def compose(name: str, overrides: Sequence[str], *, config_dir: Path | None = None) -> DictConfig:
+    """Composes a preset with overrides.
+
+    Args:
+        name: A preset: the name of a YAML file in ``configs/`` or in ``config_dir``.
+        overrides: Hydra overrides, ``option=value``.
+        config_dir: A further folder of presets, searched before ``configs/``.
+
+    Returns:
+        The whole configuration, in Hydra's struct mode.
+
+    Raises:
+        ConfigError: The preset does not exist, or an override is misspelt or malformed; one line that names the option
+            and the remedy.
+    """
+    folder = (config_dir or CONFIG_DIR).expanduser().resolve()
+    if not any((place / f"{name}.yaml").is_file() for place in (folder, CONFIG_DIR)):
+        presets = ", ".join(sorted(path.stem for place in {folder, CONFIG_DIR} for path in place.glob("*.yaml")))
+        raise ConfigError(f"--config-name {name} is not a preset; there are: {presets}")
+    _check_form(overrides)
+    store = ConfigStore.instance()
+    store.store(group="treepo", name="default", node=TreePOConfig().model_dump(mode="json"))
+    # A user's own presets come first and find ours, and verl's, behind them.
+    search = f"hydra.searchpath=[file://{CONFIG_DIR},file://{_verl_config_dir()}]"
+    with initialize_config_dir(str(folder), version_base=None):
+        try:
+            return hydra_compose(name, overrides=[search, *overrides])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_describe(name, search, error)) from error
+
+
+def _verl_config_dir() -> Path:
+    """Where verl's own configuration lies; found without importing verl, which takes seconds."""
+    spec = find_spec("verl")
+    if spec is None or spec.origin is None:
+        raise ConfigError("verl is not installed; install it with scripts/setup.sh")
+    return Path(spec.origin).parent / "trainer" / "config"
+
+
+def _check_form(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"{override!r} is not an override; write option=value, as in treepo.width=8")
+
+
+def _describe(name: str, search: str, error: Exception) -> str:
+    text = str(error)
+    unknown = _UNKNOWN_KEY.search(text)
+    if unknown is None:
+        return " ".join(text.split())
+    option = unknown["option"]
+    known = list(_leaves(hydra_compose(name, overrides=[search])))
+    close = get_close_matches(option, known, n=1, cutoff=0.7)
+    remedy = f"did you mean {close[0]}?" if close else f"to add it all the same, write +{option}=..."
+    return f"{option} is not an option; {remedy}"
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        name = f"{prefix}{key}"
+        yield name
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        if isinstance(config[key], DictConfig):
+            yield from _leaves(config[key], f"{name}.")

@@ -1,0 +1,51 @@
+"""The driver of one prompt: carries requests to the engine and segments back until the tree has grown."""
+
+import asyncio
+from collections.abc import Iterable
+
+from treepo.rollout.engine import SegmentEngine
+from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
+
+
+class RolloutError(RuntimeError):
+    """A tree that could not be grown; the text names the prompt."""
+
+
+async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
+    """Grows one prompt's tree.
+
+    All requests of a step are in flight together. Prompts are independent: run one call per prompt, as many at once
+    as wanted, and none waits for another.
+
+    Args:
+        sampler: A sampler that was not started yet.
+        engine: The engine that decodes its segments.
+
+    Returns:
+        The finished tree.
+
+    Raises:
+        RolloutError: A request failed. The others of this prompt are cancelled and awaited first, so that nothing of
+            the tree is left behind. The engine's exception is the cause.
+    """
+    in_flight: set[asyncio.Task[Segment]] = set()
+
+    def launch(requests: Iterable[SegmentRequest]) -> None:
+        for request in requests:
+            in_flight.add(asyncio.ensure_future(engine.decode_segment(sampler.prompt_tokens, request)))
+
+    try:
+        launch(sampler.start())
+        while in_flight:
+            finished, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+            in_flight -= finished
+            for task in finished:
+                launch(sampler.receive(task.result()))
+    except Exception as error:
+        raise RolloutError(f"prompt {sampler.prompt_id}: its tree could not be grown: {error}") from error
+    finally:
+        for task in in_flight:
+            task.cancel()
+        await asyncio.gather(*in_flight, return_exceptions=True)
+    assert sampler.done, "a sampler with no request in flight has finished"
+    return sampler.tree()

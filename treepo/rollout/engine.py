@@ -1,0 +1,32 @@
+"""What a tree needs of an engine."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from treepo.tree import Segment, SegmentRequest
+
+
+class SegmentEngine(Protocol):
+    """Decodes segments.
+
+    An engine promises, and ``tests/contract`` holds every engine to it:
+
+    * a segment answers its request's id, and has between 1 and ``request.max_tokens`` tokens, each with the log-prob
+      under which it was sampled;
+    * ``stopped`` is set exactly where the model itself ended the answer, however short the segment;
+    * requests are independent of each other: any number may be in flight, and they may end in any order;
+    * the same request seed on the same prefix gives the same tokens where the engine draws reproducibly at all;
+    * a request that cannot be answered raises; it never returns half a segment.
+    """
+
+    async def decode_segment(self, prompt_tokens: Sequence[int], request: SegmentRequest) -> Segment:
+        """Decodes one segment.
+
+        Args:
+            prompt_tokens: The prompt's tokens, the same for all requests of a tree.
+            request: The path to go on from, the most tokens wanted, and the seed of the draw.
+
+        Returns:
+            The decoded segment.
+        """
+        ...

@@ -1,0 +1,140 @@
+"""verl's agent loop with one tree per prompt.
+
+verl's worker runs ``n`` sessions per prompt. Here a training prompt runs one session, the tree, and every trajectory is
+handed on as a session of its own, so that the trainer sees the rows it would see from ``n`` independent samples.
+Validation prompts stay verl's own, independent samples.
+
+Checked against verl 0.9.1 (``verl/trainer/ppo/v1/agent_loop_tq.py``); ``tests/contract/test_verl_seams.py`` holds the
+seams.
+"""
+
+import functools
+from typing import Any
+
+import ray
+from omegaconf import OmegaConf
+from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import register
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.utils.fs import copy_to_local
+from verl.utils.model import get_generation_config
+from verl.utils.profiler import simple_timer
+
+from treepo.config import load_config
+from treepo.rollout import grow_tree
+from treepo.tree import TreeSampler
+from treepo.verl.portable_engine import PortableEngine
+from treepo.verl.rows import TreeFields, tree_fields
+
+TREE_AGENT = "treepo_tree"
+
+
+@register(TREE_AGENT)
+class TreeAgentLoop(AgentLoopBase):
+    """Grows the tree of one prompt."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._options = load_config(OmegaConf.to_container(self.config.treepo, resolve=True))  # pyright: ignore[reportArgumentType]
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> list[AgentLoopOutput]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Grows the tree.
+
+        Args:
+            sampling_params: verl's sampling parameters.
+            **kwargs: The prompt's row of the dataset, with ``raw_prompt``, ``index`` and ``global_steps``.
+
+        Returns:
+            One output per trajectory, in the order in which they finished.
+        """
+        prompt_ids = await self.ct_build_initial_tokens(list(kwargs["raw_prompt"]))
+        eos_token_ids = _eos_token_ids(self.config.actor_rollout_ref.model.path, self.tokenizer.eos_token_id)
+        sampler = TreeSampler(
+            # The dataset's index and the step name a prompt alike in every run; verl's uid is drawn anew.
+            prompt_id=f"step {kwargs['global_steps']} prompt {kwargs['index']}",
+            prompt_tokens=prompt_ids,
+            config=self._options,
+            max_response_length=self.rollout_config.response_length,
+            eos_token_ids=eos_token_ids,
+            decode=self._decode,
+        )
+        engine = PortableEngine(
+            client=self.server_manager,
+            tree_id=str(kwargs["uid"]),
+            sampling_params=sampling_params,
+            seeded=self._options.rollout.seeded_requests,
+            eos_token_ids=eos_token_ids,
+        )
+        metrics: dict[str, float] = {}
+        with simple_timer("generate_sequences", metrics):
+            tree = await grow_tree(sampler, engine)
+        assert engine.weight_versions is not None, "a grown tree has decoded a segment"
+        first, last = engine.weight_versions
+        fields = tree_fields(tree, seconds=metrics["generate_sequences"])
+        return [
+            self._output(prompt_ids, trajectory, row, metrics, {"min_global_steps": first, "max_global_steps": last})
+            for trajectory, row in zip(tree.trajectories, fields, strict=True)
+        ]
+
+    def _output(
+        self,
+        prompt_ids: list[int],
+        trajectory: Any,
+        row: TreeFields,
+        metrics: dict[str, float],
+        versions: dict[str, int],
+    ) -> AgentLoopOutput:
+        response_ids = list(trajectory.tokens)
+        return AgentLoopOutput(
+            prompt_ids=prompt_ids,
+            response_ids=response_ids,
+            response_mask=[1] * len(response_ids),
+            response_logprobs=list(trajectory.log_probs),
+            num_turns=2,
+            metrics={**metrics, "num_preempted": -1},  # pyright: ignore[reportArgumentType]
+            extra_fields={"treepo": row, "turn_scores": [], "tool_rewards": [], **versions},
+        )
+
+    def _decode(self, tokens: Any) -> str:
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+
+@functools.cache
+def _eos_token_ids(model_path: str, tokenizer_eos: int | None) -> frozenset[int]:
+    """What ends an answer: the tokenizer's token, and those of the generation config, which vLLM stops at too."""
+    generation_config = get_generation_config(copy_to_local(model_path))
+    configured = generation_config.eos_token_id if generation_config is not None else None
+    tokens = [tokenizer_eos, *(configured if isinstance(configured, list) else [configured])]
+    return frozenset(token for token in tokens if token is not None)
+
+
+_Worker = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # the class behind verl's Ray actor
+
+
+class TreeAgentLoopWorker(_Worker):
+    """verl's worker; training prompts become trees."""
+
+    async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
+        if not trajectory["validate"]:
+            prompt = {**prompt, "agent_name": TREE_AGENT, "__rollout_n__": 1}
+        await super()._run_prompt(prompt, sampling_params, trajectory=trajectory, trace=trace)
+
+    async def _agent_loop_postprocess(
+        self, output: AgentLoopOutput | list[AgentLoopOutput], validate: bool, **kwargs: Any
+    ) -> None:
+        # verl scores only the last of a list of outputs; every trajectory of a tree is a session with its own reward.
+        if not isinstance(output, list):
+            await super()._agent_loop_postprocess(output, validate, **kwargs)
+            return
+        for session_id, trajectory in enumerate(output):
+            await super()._agent_loop_postprocess(trajectory, validate, **{**kwargs, "session_id": session_id})
+
+
+class TreeAgentLoopManager(AgentLoopManagerTQ):
+    """verl's manager with tree workers; named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Wrapped here and not at its definition: Ray then sends the class by reference, and the worker process imports
+        # this module, which registers the agent loop.
+        self.agent_loop_workers_class = ray.remote(TreeAgentLoopWorker)

@@ -1,0 +1,107 @@
+"""Everything that can be refused is refused here, before any process starts."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from treepo.advantage import ESTIMATORS
+from treepo.config import ConfigError, TreePOConfig, load_config
+from treepo.datasets.parquet import check_parquet
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+def check(config: DictConfig) -> list[str]:
+    """Checks a composed training configuration.
+
+    Args:
+        config: The whole configuration, interpolations included.
+
+    Returns:
+        Warnings, a line each.
+
+    Raises:
+        ConfigError: Something cannot work; the text is one line that names the option and the remedy.
+    """
+    options = load_config(OmegaConf.to_container(config.treepo, resolve=True))  # pyright: ignore[reportArgumentType]
+    _check_trainer(config, options)
+    for option in ("train_files", "val_files"):
+        files = config.data[option]
+        for file in [files] if isinstance(files, str) else files:
+            check_parquet(Path(file).expanduser(), f"data.{option}")
+    _check_model(config.actor_rollout_ref.model)
+    return _warnings(config, options)
+
+
+def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
+    rollout = config.actor_rollout_ref.rollout
+    if rollout.n != options.width:
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.n={rollout.n} is refused: it follows treepo.width={options.width}; "
+            "set treepo.width alone"
+        )
+    if config.trainer.v1.trainer_mode != "sync":
+        raise ConfigError(
+            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} is refused: trees are trained with "
+            "trainer.v1.trainer_mode=sync"
+        )
+    known, estimator = estimator_names(), str(config.algorithm.adv_estimator)
+    if estimator not in known:
+        raise ConfigError(f"algorithm.adv_estimator={estimator} is refused: {suggest(estimator, known)}")
+    needed = config.data.max_prompt_length + config.data.max_response_length
+    if rollout.max_model_len is not None and rollout.max_model_len < needed:
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len} is refused: data.max_prompt_length + "
+            f"data.max_response_length need {needed}"
+        )
+
+
+def _check_model(model: Any) -> None:
+    """A hub name cannot be looked into; a folder must hold a model and a tokenizer."""
+    folder = Path(str(model.path)).expanduser()
+    if not folder.is_dir():
+        looks_like_hub_name = len(folder.parts) == 2 and not folder.is_absolute() and not folder.parent.exists()
+        if looks_like_hub_name or "://" in str(model.path):
+            return
+        raise ConfigError(f"actor_rollout_ref.model.path={model.path} is refused: there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"actor_rollout_ref.model.path={model.path} is refused: it has no config.json; "
+            "give a Hugging Face model folder"
+        )
+    tokenizer = Path(str(model.tokenizer_path or folder)).expanduser()
+    if not any((tokenizer / name).is_file() for name in _TOKENIZER_FILES):
+        raise ConfigError(
+            f"actor_rollout_ref.model.path={model.path} is refused: it has no tokenizer; save one there, or name its "
+            "folder with actor_rollout_ref.model.tokenizer_path"
+        )
+
+
+def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
+    warnings = []
+    reach, wanted = options.max_depth * options.segment_length, config.data.max_response_length
+    if reach < wanted:
+        warnings.append(
+            f"treepo.max_depth x treepo.segment_length = {reach} is below data.max_response_length={wanted}: the last "
+            f"{wanted - reach} tokens of a response can never be used"
+        )
+    if not config.actor_rollout_ref.rollout.enable_prefix_caching:
+        warnings.append(
+            "actor_rollout_ref.rollout.enable_prefix_caching=false: every segment computes its whole prefix again"
+        )
+    return warnings
+
+
+def estimator_names() -> list[str]:
+    """What ``algorithm.adv_estimator`` may be: the tree estimators, then verl's own."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    return [*ESTIMATORS, *(name for name in map(str, ADV_ESTIMATOR_REGISTRY) if name not in ESTIMATORS)]
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """A remedy for a name that is not known."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"it must be one of {', '.join(known)}"

@@ -1,0 +1,21 @@
+"""verl's task runner, with trees."""
+
+from omegaconf import DictConfig
+from verl.trainer.main_ppo import TaskRunnerV1
+
+_TaskRunner = TaskRunnerV1.__ray_metadata__.modified_class  # the class behind verl's Ray actor
+
+
+class TreeTaskRunner(_TaskRunner):
+    """Runs a training job in its own Ray actor; wrap it with ``ray.remote``."""
+
+    def run(self, config: DictConfig) -> None:
+        """Trains.
+
+        Args:
+            config: The whole composed configuration.
+        """
+        from treepo.verl.trainer import use_tree_trainer
+
+        use_tree_trainer()
+        super().run(config)

@@ -1,0 +1,68 @@
+"""verl's synchronous trainer, where its hooks do not suffice for trees.
+
+Checked against verl 0.9.1 (``verl/trainer/ppo/v1``); ``tests/contract/test_verl_seams.py`` holds the seams.
+"""
+
+import numpy as np
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+from treepo.advantage import ESTIMATORS
+from treepo.config import load_config
+from treepo.verl.estimators import register_estimators, tree_rows
+from treepo.verl.metrics import tree_metrics
+from treepo.verl.rows import TreeFields, tree_row
+
+
+class TreeTrainer(PPOTrainerSync):
+    """Hands node paths to the estimators and adds the tree's metrics under ``treepo/``."""
+
+    def __init__(self, config: DictConfig) -> None:
+        # Before the base class, which builds the replay buffer.
+        self._options = load_config(OmegaConf.to_container(config.treepo, resolve=True))  # pyright: ignore[reportArgumentType]
+        register_estimators()
+        super().__init__(config)
+
+    def _build_replay_buffer(self) -> ReplayBuffer:
+        buffer = super()._build_replay_buffer()
+        buffer.poll_interval = self._options.rollout.poll_interval
+        return buffer
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        if self.config.algorithm.adv_estimator not in ESTIMATORS:
+            return super()._compute_advantage(batch, metrics)
+        uids, fields = self._tree_fields(batch)
+        rows = [tree_row(uid, entry) for uid, entry in zip(uids, fields, strict=True)]
+        with tree_rows(rows, self._options.advantage):
+            return super()._compute_advantage(batch, metrics)
+
+    def _compute_metrics(
+        self, batch: KVBatchMeta, metrics: dict, timing_raw: dict, global_steps: int, epoch: int
+    ) -> None:
+        super()._compute_metrics(batch, metrics, timing_raw, global_steps=global_steps, epoch=epoch)
+        uids, fields = self._tree_fields(batch)
+        real = [not tag.get("is_padding", False) for tag in batch.tags]
+        metrics.update(
+            tree_metrics(
+                [uid for uid, kept in zip(uids, real, strict=True) if kept],
+                [entry for entry, kept in zip(fields, real, strict=True) if kept],
+            )
+        )
+
+    def _tree_fields(self, batch: KVBatchMeta) -> tuple[list[str], list[TreeFields]]:
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["uid", "extra_fields"])
+        uids = np.array(data["uid"].tolist(), dtype=object).tolist()
+        return uids, [entry["treepo"] for entry in data["extra_fields"].tolist()]
+
+
+def use_tree_trainer() -> None:
+    """Puts the tree trainer in the place of verl's synchronous one.
+
+    verl tests for the mode's name, ``trainer.v1.trainer_mode == "sync"``, in many places, so a trainer under a name of
+    its own would be taken for an asynchronous one.
+    """
+    TRAINER_REGISTRY["sync"] = TreeTrainer
