@@ -11,11 +11,46 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from treepo.config_checks import check_partners, check_ranges
+
 
 class DivergenceBudget(StrEnum):
-    """How many paths a step may have (SPEC: divergence budget)."""
+    """How many paths a step may have."""
 
     FIXED = "fixed"
+    RANDOM = "random"
+    STEP_TOKENS = "step_tokens"
+    RAMP = "ramp"
+
+
+class DivergenceAllocation(StrEnum):
+    """How the paths of a step are shared out among the active ones."""
+
+    EVEN = "even"
+    LOGPROB = "logprob"
+
+
+class LogProbScore(StrEnum):
+    """What allocation by log-probability looks at."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    LAST_SEGMENT = "last_segment"
+
+
+class Preference(StrEnum):
+    """Whether low or high probability is favoured."""
+
+    LOW = "low"
+    HIGH = "high"
+
+
+class TemperatureSchedule(StrEnum):
+    """How the temperature of allocation by log-probability runs over training."""
+
+    CONSTANT = "constant"
+    ASCENDING = "ascending"
+    DESCENDING = "descending"
 
 
 class FallbackCandidates(StrEnum):
@@ -23,13 +58,27 @@ class FallbackCandidates(StrEnum):
 
     ANSWERED_OR_EOS = "answered_or_eos"
     ANY = "any"
+    BY_REASON = "by_reason"
+    BY_REASON_SOFT = "by_reason_soft"
+    LONGER_FIRST = "longer_first"
+    ANSWERED_MIN_SEGMENTS = "answered_min_segments"
 
 
 class CutPosition(StrEnum):
     """Where a fallback cuts its candidate."""
 
     RANDOM = "random"
+    LOWEST_LOGPROB = "lowest_logprob"
+    BLOCK = "block"
+    FROM_START = "from_start"
     NONE = "none"
+
+
+class TotalBudget(StrEnum):
+    """What bounds a prompt's tree."""
+
+    TRAJECTORIES = "trajectories"
+    RESPONSE_TOKENS = "response_tokens"
 
 
 class AnswerRule(StrEnum):
@@ -57,15 +106,50 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class LogProbAllocationConfig(_Options):
+    """Options ``treepo.divergence.logprob.*``: used by ``divergence.allocation=logprob``."""
+
+    score: LogProbScore = Field(
+        default=LogProbScore.MEAN,
+        description="Sum or mean over the path's tokens, or mean over its last segment.",
+    )
+    prefer: Preference = Field(default=Preference.LOW, description="Which probability gets more children.")
+    schedule: TemperatureSchedule = Field(
+        default=TemperatureSchedule.CONSTANT,
+        description="Constant, or half a sine between min_temperature and max_temperature over training.",
+    )
+    temperature: float = Field(
+        default=1.0, ge=1e-6, description="Divides the scores before the softmax; read by schedule=constant."
+    )
+    min_temperature: float | None = Field(default=None, ge=1e-6, description="Lower end of a schedule.")
+    max_temperature: float | None = Field(default=None, ge=1e-6, description="Upper end of a schedule.")
+
+
 class DivergenceConfig(_Options):
     """Options ``treepo.divergence.*``: how active paths fork at a segment boundary."""
 
     budget: DivergenceBudget = Field(
-        default=DivergenceBudget.FIXED, description="How the number of children is set per step."
+        default=DivergenceBudget.FIXED,
+        description="max_divergence children per path; a number drawn per step; a share of step_tokens; or a ramp.",
+    )
+    random_range: tuple[int, int] | None = Field(
+        default=None, description="Range [min, max] of the children per path; needed by budget=random."
+    )
+    step_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens per step over all active prompts; needed by budget=step_tokens."
+    )
+    ramp_depth: int | None = Field(
+        default=None, ge=2, description="Depth at which budget=ramp reaches the width; null: max_depth."
     )
     transfer: bool = Field(
-        default=True, description="Whether paths that just finished pass their share to the active ones."
+        default=True,
+        description="Whether paths that just finished pass their share to the active ones; if not, no path gets more "
+        "children than the step's divergence.",
     )
+    allocation: DivergenceAllocation = Field(
+        default=DivergenceAllocation.EVEN, description="How a step's paths are shared out among the active ones."
+    )
+    logprob: LogProbAllocationConfig = LogProbAllocationConfig()
 
 
 class FallbackConfig(_Options):
@@ -79,10 +163,24 @@ class FallbackConfig(_Options):
         default=CutPosition.RANDOM, description="Where a candidate is cut; `none` turns the fallback off."
     )
     window: int | None = Field(
-        default=None, ge=1, description="Cut positions are multiples of this many tokens; null: a segment."
+        default=None,
+        ge=1,
+        description="Tokens of a cut window: random cuts are multiples of it, and a trajectory shorter than one "
+        "restarts at the root; null: segment_length.",
     )
     max_back: int | None = Field(
-        default=None, ge=1, description="At most this many windows are cut off; null: no limit."
+        default=None, ge=1, description="Most windows that cut=random goes back; null: no limit."
+    )
+    min_segments: int | None = Field(
+        default=None,
+        ge=1,
+        description="Cut windows a candidate must be long; needed by candidates=answered_min_segments.",
+    )
+    block_size: int | None = Field(
+        default=None, ge=1, description="Tokens of the blocks that cut=block compares; needed by it."
+    )
+    block_prefer: Preference = Field(
+        default=Preference.LOW, description="Which mean log-probability of a block cut=block favours."
     )
 
 
@@ -100,8 +198,31 @@ class RepetitionConfig(_Options):
 class TerminationConfig(_Options):
     """Options ``treepo.termination.*``: when a path is finished."""
 
-    answer: AnswerRule = Field(default=AnswerRule.BOXED_AND_EOS, description="When a path counts as answered.")
+    answer: AnswerRule = Field(
+        default=AnswerRule.BOXED_AND_EOS,
+        description="When a path counts as answered: with a complete answer, or with that and the end of sequence.",
+    )
+    answer_detector: str = Field(
+        default="treepo.rewards.boxed:BoxScan",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="What finds the answer, as module:name of a treepo.tree.AnswerScan to be called without arguments.",
+    )
     repetition: RepetitionConfig = RepetitionConfig()
+
+
+class BudgetConfig(_Options):
+    """Options ``treepo.budget.*``: what bounds a prompt's tree as a whole."""
+
+    total: TotalBudget = Field(
+        default=TotalBudget.TRAJECTORIES,
+        description="width trajectories, or as many of them as fit into response_tokens.",
+    )
+    response_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens of one prompt's trajectories; needed by total=response_tokens."
+    )
+    min_width: int | None = Field(
+        default=None, ge=1, description="Least width that the token estimate gives; needed by total=response_tokens."
+    )
 
 
 class RolloutConfig(_Options):
@@ -109,7 +230,7 @@ class RolloutConfig(_Options):
 
     seeded_requests: bool = Field(
         default=False,
-        description="Whether every request draws from its own seed, so that a run repeats; costs speed on accelerators.",
+        description="Whether every request draws from its own seed, so that runs repeat; slower on accelerators.",
     )
     poll_interval: float = Field(
         default=2.0, gt=0, le=60, description="Seconds between the trainer's looks at the finished prompts."
@@ -138,27 +259,24 @@ class TreePOConfig(_Options):
     initial_divergence: tuple[int, int] | None = Field(
         default=None, description="Range [min, max] of the number of requests at the root; null: max_divergence."
     )
+    min_trajectory_length: int | None = Field(
+        default=None, ge=1, description="Finished trajectories with fewer tokens are dropped; null: none is."
+    )
+    max_dropped: int = Field(
+        default=256, ge=1, description="Dropped trajectories of one prompt above which it is an error."
+    )
     seed: int = Field(default=0, ge=0, description="Run seed of every tree's random stream.")
     divergence: DivergenceConfig = DivergenceConfig()
     fallback: FallbackConfig = FallbackConfig()
     termination: TerminationConfig = TerminationConfig()
+    budget: BudgetConfig = BudgetConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     rollout: RolloutConfig = RolloutConfig()
 
     @model_validator(mode="after")
     def _cross_checks(self) -> "TreePOConfig":
-        if self.max_divergence > self.width:
-            raise ValueError(
-                f"treepo.max_divergence={self.max_divergence} exceeds treepo.width={self.width}: "
-                "lower max_divergence or raise width"
-            )
-        if self.initial_divergence is not None:
-            low, high = self.initial_divergence
-            if not 1 <= low <= high <= self.width:
-                raise ValueError(
-                    f"treepo.initial_divergence=[{low}, {high}] must satisfy "
-                    f"1 <= min <= max <= treepo.width={self.width}"
-                )
+        check_partners(self)
+        check_ranges(self)
         return self
 
 

@@ -31,6 +31,11 @@ class BoxScan:
     depth: int = 0
     pending: str = ""
 
+    @property
+    def begun(self) -> bool:
+        """Whether some box has been opened, complete or not."""
+        return self.complete or bool(self.open_boxes)
+
     def feed(self, text: str) -> "BoxScan":
         """The scan after ``text`` as well; a complete one stays as it is."""
         if self.complete:

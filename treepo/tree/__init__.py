@@ -12,9 +12,11 @@ from treepo.tree.node import (
     TreeStats,
 )
 from treepo.tree.sampler import TreeSampler
+from treepo.tree.text import AnswerScan
 
 __all__ = [
     "ROOT_ID",
+    "AnswerScan",
     "FinishReason",
     "Node",
     "Path",

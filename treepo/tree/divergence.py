@@ -1,38 +1,73 @@
-"""How many paths a step has, and how they are shared out among the active paths."""
+"""How many paths a step has."""
 
 import random
+from collections.abc import Callable
 
-from treepo.config import DivergenceConfig, TreePOConfig
+from treepo.config import DivergenceBudget, TreePOConfig
+
+
+def draw_divergence(config: TreePOConfig, rng: random.Random) -> int:
+    """Children per path in one step: `max_divergence`, or drawn from `random_range`."""
+    if config.divergence.budget is DivergenceBudget.RANDOM:
+        assert config.divergence.random_range is not None, "the configuration needs it with this budget"
+        return rng.randint(*config.divergence.random_range)
+    return config.max_divergence
 
 
 def initial_requests(config: TreePOConfig, width: int, rng: random.Random) -> int:
-    """Requests at the root: `max_divergence`, or uniform in `initial_divergence` (paper: more init divergence)."""
+    """Requests at the root: uniform in `initial_divergence` where it is set, otherwise a step's divergence."""
     if config.initial_divergence is None:
-        return min(config.max_divergence, width)
+        return min(draw_divergence(config, rng), width)
     return min(rng.randint(*config.initial_divergence), width)
 
 
-def step_total(options: DivergenceConfig, *, divergence: int, active: int, just_finished: int, room: int) -> int:
+def step_total(
+    config: TreePOConfig,
+    *,
+    divergence: int,
+    active: int,
+    just_finished: int,
+    finished: int,
+    width: int,
+    target: int,
+    depth: int,
+    active_prompts: Callable[[], int],
+) -> int:
     """Paths that a step may have.
 
     Args:
-        options: Whether paths that just finished pass their share on.
-        divergence: Children per path.
+        config: The rules.
+        divergence: Children per path in this step.
         active: Active paths.
         just_finished: Paths that finished in the step before.
-        room: Trajectories still wanted, at least `active`.
+        finished: Trajectories finished so far.
+        width: Most trajectories of the prompt.
+        target: Trajectories to aim at, at most `width`.
+        depth: Depth of the segments to come.
+        active_prompts: Prompts that share `step_tokens`; asked under that budget only.
 
     Returns:
-        A number from `active` (every active path goes on) to `room`.
+        At least `active` (every active path goes on); beyond that at most what `target` leaves.
     """
-    sharing = active + (just_finished if options.transfer else 0)
-    return max(active, min(room, divergence * sharing))
+    options = config.divergence
+    match options.budget:
+        case DivergenceBudget.FIXED | DivergenceBudget.RANDOM:
+            wanted = divergence * (active + just_finished)
+        case DivergenceBudget.STEP_TOKENS:
+            assert options.step_tokens is not None, "the configuration needs it with this budget"
+            wanted = options.step_tokens // active_prompts() // config.segment_length
+        case DivergenceBudget.RAMP:
+            ramp_depth = options.ramp_depth or config.max_depth
+            wanted = ramp(depth, divergence=divergence, width=width, ramp_depth=ramp_depth) - finished
+    if not options.transfer:
+        wanted = min(wanted, divergence * active)
+    return max(active, min(target - finished, wanted))
 
 
-def allocate_evenly(total: int, active: int, rng: random.Random) -> list[int]:
-    """Children of each active path: as equal as possible, what is left over one each to distinct random paths."""
-    share, rest = divmod(total, active)
-    children = [share] * active
-    for lucky in rng.sample(range(active), rest):
-        children[lucky] += 1
-    return children
+def ramp(depth: int, *, divergence: int, width: int, ramp_depth: int) -> int:
+    """Paths wanted at a depth: from `divergence` at depth 1 on a straight line to `width` at `ramp_depth`.
+
+    Doubling at every boundary uses the width up within a few segments and then shares nothing more; the ramp forks
+    late as well.
+    """
+    return round(divergence + (width - divergence) * min(1.0, (depth - 1) / (ramp_depth - 1)))

@@ -1,57 +1,75 @@
-"""Growing again from finished trajectories: which of them, in which order, and cut where."""
+"""Growing again from finished trajectories: which of them, and in which order."""
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from treepo.config import CutPosition, FallbackCandidates, FallbackConfig
+from treepo.config import FallbackCandidates
 from treepo.tree.node import FinishReason, Trajectory
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finished trajectory that may be cut.
+
+    Attributes:
+        index: Its place among the finished ones.
+        trajectory: The trajectory.
+        open_answer: Whether it holds an answer, or the beginning of one, and yet does not count as answered.
+    """
+
+    index: int
+    trajectory: Trajectory
+    open_answer: bool
+
+
 _ENDED = (FinishReason.ANSWERED, FinishReason.EOS)
+_WEIGHTS = {
+    FinishReason.ANSWERED: 7,
+    FinishReason.EOS: 5,
+    FinishReason.MAX_DEPTH: 4,
+    FinishReason.MAX_TOKENS: 3,
+    FinishReason.REPETITION: 2,
+}
+_OPEN_ANSWER_WEIGHT = 6
 
 
-def order_candidates(options: FallbackConfig, finished: Sequence[Trajectory], rng: random.Random) -> list[int]:
-    """The trajectories that may be cut, as indices into `finished`, in the order in which they are taken."""
-    match options.candidates:
-        case FallbackCandidates.ANSWERED_OR_EOS:
-            candidates = [index for index, trajectory in enumerate(finished) if trajectory.reason in _ENDED]
-        case FallbackCandidates.ANY:
-            candidates = list(range(len(finished)))
+def order_candidates(
+    policy: FallbackCandidates,
+    finished: Sequence[Candidate],
+    *,
+    least_length: int,
+    rng: random.Random,
+) -> list[Candidate]:
+    """The trajectories that may be cut, in the order in which they are taken.
+
+    Args:
+        policy: The rule; where it leaves an order open, the order is random.
+        finished: All finished trajectories.
+        least_length: Tokens that `answered_min_segments` asks for; not read by other policies.
+        rng: The prompt's random stream.
+    """
+    candidates = [candidate for candidate in finished if _is_candidate(policy, candidate, least_length)]
+    match policy:
+        case FallbackCandidates.BY_REASON_SOFT:
+            return _gumbel_order(candidates, [reason_weight(candidate) for candidate in candidates], rng)
+        case FallbackCandidates.LONGER_FIRST:
+            return _gumbel_order(candidates, [candidate.trajectory.length for candidate in candidates], rng)
     rng.shuffle(candidates)
+    if policy is FallbackCandidates.BY_REASON:
+        candidates.sort(key=reason_weight, reverse=True)
     return candidates
 
 
-def cut_position(
-    options: FallbackConfig, trajectory: Trajectory, *, segment_length: int, max_depth: int, rng: random.Random
-) -> int:
-    """Where a trajectory is cut.
+def reason_weight(candidate: Candidate) -> int:
+    """How good a start a trajectory is: answered 7, open answer 6, ended 5, max depth 4, max tokens 3, repetition 2.
 
-    Args:
-        options: The options of the fallback.
-        trajectory: The trajectory.
-        segment_length: Tokens per segment.
-        max_depth: Windows per trajectory.
-        rng: The prompt's random stream.
-
-    Returns:
-        Tokens kept, from 0 (a restart at the root) to one less than the trajectory has; at least one more window
-        fits behind them.
+    A response that repeats itself is worth least, whatever answer it began.
     """
-    window = options.window or segment_length
-    length = trajectory.length
-    if length < window:
-        return 0
-    match options.cut:
-        case CutPosition.RANDOM:
-            cut = _random_cut(length, window, options.max_back, rng)
-        case CutPosition.NONE:
-            raise AssertionError("without a fallback nothing is cut")
-    return min(cut, segment_length * (max_depth - 1))
-
-
-def _random_cut(length: int, window: int, max_back: int | None, rng: random.Random) -> int:
-    blocks = -(-length // window)
-    back = rng.randint(1, min(max_back or blocks, blocks))
-    return (blocks - back) * window
+    reason = candidate.trajectory.reason
+    if candidate.open_answer and reason is not FinishReason.REPETITION:
+        return _OPEN_ANSWER_WEIGHT
+    return _WEIGHTS[reason]
 
 
 def share_out(remaining: int, candidates: int, divergence: int) -> list[int]:
@@ -61,3 +79,23 @@ def share_out(remaining: int, candidates: int, divergence: int) -> list[int]:
         shares.append(min(divergence, remaining))
         remaining -= shares[-1]
     return shares
+
+
+def _is_candidate(policy: FallbackCandidates, candidate: Candidate, least_length: int) -> bool:
+    trajectory = candidate.trajectory
+    match policy:
+        case FallbackCandidates.ANSWERED_OR_EOS:
+            return trajectory.reason in _ENDED
+        case FallbackCandidates.ANSWERED_MIN_SEGMENTS:
+            return trajectory.reason is FinishReason.ANSWERED and trajectory.length >= least_length
+    return True
+
+
+def _gumbel_order(candidates: Sequence[Candidate], weights: Sequence[int], rng: random.Random) -> list[Candidate]:
+    """Weighted sampling without replacement.
+
+    Sorting by log(weight) plus Gumbel noise, largest first, is sorting by exponential waiting times with these rates,
+    shortest first.
+    """
+    waits = [rng.expovariate(weight) for weight in weights]
+    return [candidates[index] for index in sorted(range(len(candidates)), key=waits.__getitem__)]

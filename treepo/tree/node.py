@@ -144,7 +144,8 @@ class TreeStats:
         segments: Segments decoded.
         requests: Requests made; equal to `segments` once the tree is done.
         forks: Requests that fork from a path at its boundary or from a cut inside the tree.
-        tokens_generated: Tokens decoded.
+        dropped: Trajectories that were too short and are not handed on.
+        tokens_generated: Tokens decoded, those of dropped trajectories too.
         tokens_in_trajectories: Sum of the trajectories' lengths; shared tokens count once per trajectory.
         prefix_tokens: Tokens submitted to the engine as prompts, by its own count.
         cached_tokens: Those of them that it read from its prefix cache.
@@ -157,6 +158,7 @@ class TreeStats:
     segments: int
     requests: int
     forks: int
+    dropped: int
     tokens_generated: int
     tokens_in_trajectories: int
     prefix_tokens: int

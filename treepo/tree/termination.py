@@ -7,7 +7,7 @@ from treepo.tree.node import FinishReason
 def classify(
     *,
     rules: TerminationConfig,
-    boxed: bool,
+    answer_complete: bool,
     ended: bool,
     repeated: bool,
     length: int,
@@ -19,7 +19,7 @@ def classify(
 
     Args:
         rules: The options of the rules.
-        boxed: Whether the response holds a complete answer.
+        answer_complete: Whether the response holds a complete answer.
         ended: Whether the model ended the response.
         repeated: Whether the segment repeats itself.
         length: Tokens of the response.
@@ -32,7 +32,7 @@ def classify(
     """
     if repeated and rules.repetition.priority is RepetitionPriority.FIRST:
         return FinishReason.REPETITION
-    if boxed and (ended or rules.answer is AnswerRule.BOXED):
+    if answer_complete and (ended or rules.answer is AnswerRule.BOXED):
         return FinishReason.ANSWERED
     if ended:
         return FinishReason.EOS

@@ -1,13 +1,39 @@
-"""Rules on the text of a response, asked segment by segment: the answer and the repetition.
+"""Rules on the text of a response, read segment by segment: the answer and the repetition.
 
 Both look across segment boundaries: the answer scan carries its state along the path, and the repetition rule sees the
 end of the text before the segment.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from treepo.config import RepetitionConfig
-from treepo.rewards.boxed import BoxScan
+from treepo.config import TerminationConfig
+from treepo.config_checks import import_named
+from treepo.tree.node import Node, Path
+from treepo.tree.repetition import has_repetition
+
+
+@runtime_checkable
+class AnswerScan(Protocol):
+    """Finds the answer in a response that comes piece by piece; named by ``treepo.termination.answer_detector``.
+
+    A scan never changes: `feed` gives a new one, because paths that fork share what was read before.
+    """
+
+    @property
+    def complete(self) -> bool:
+        """Whether the response holds a complete answer."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds at least the beginning of one."""
+        ...
+
+    def feed(self, text: str) -> "AnswerScan":
+        """The scan after `text` as well."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,54 +45,59 @@ class TextScan:
         tail: The end of the path's text, as long as a repetition can reach back from the next segment.
     """
 
-    answer: BoxScan
+    answer: AnswerScan
     tail: str
 
 
-ROOT_SCAN = TextScan(answer=BoxScan(), tail="")
-"""The scan at the prompt: the response has no text yet."""
-
-
-def read_text(scan: TextScan, text: str, rule: RepetitionConfig) -> TextScan:
-    """The scan after a segment's text."""
-    return TextScan(answer=scan.answer.feed(text), tail=_tail(scan.tail + text, rule) if rule.enabled else "")
-
-
-def repeats(before: TextScan, text: str, rule: RepetitionConfig) -> bool:
-    """Whether a segment's text repeats itself, alone or with the text before it.
+class TextReader:
+    """Reads the text of one tree's nodes, and remembers the scan at the end of each.
 
     Args:
-        before: The scan before the segment.
-        text: The segment's text.
-        rule: The options of the rule.
+        rules: The options of the rules.
+        decode: Text of some token ids.
 
-    Returns:
-        Whether one substring occurs often enough, without overlaps, and its last occurrence ends in the segment.
+    Raises:
+        ValueError: The answer detector does not give an `AnswerScan`.
     """
-    # The tail is one character too short to hold all occurrences, so the last of them ends in the segment.
-    return rule.enabled and has_repetition(before.tail + text, substring=rule.substring, count=rule.count)
 
+    def __init__(self, rules: TerminationConfig, decode: Callable[[Sequence[int]], str]) -> None:
+        answer = import_named(rules.answer_detector)()
+        if not isinstance(answer, AnswerScan):
+            raise ValueError(
+                f"treepo.termination.answer_detector={rules.answer_detector} gives a {type(answer).__name__}, "
+                "which lacks complete, begun or feed of treepo.tree.AnswerScan"
+            )
+        self._repetition = rules.repetition
+        self._decode = decode
+        self._root = TextScan(answer=answer, tail="")
+        # A node has one prefix only, so its id is key enough.
+        self._scans: dict[int, TextScan] = {}
 
-def has_repetition(text: str, *, substring: int, count: int) -> bool:
-    """Whether some substring of `substring` characters occurs `count` times in `text` without overlapping itself.
+    def after(self, path: Path) -> TextScan:
+        """The scan at the end of a path whose nodes were read."""
+        return self._scans[path[-1].id] if path else self._root
 
-    The text is cut into blocks of half that length. Every occurrence of a substring contains a whole block, and that
-    block occurs as often as the substring does; so only substrings around a block that is frequent enough need
-    counting. Searching for the blocks is nearly all of the work.
-    """
-    # The first of the occurrences begins early enough to leave room for the others, and holds a block near its start.
-    last_start = len(text) - substring * count
-    if last_start < 0:
-        return False
-    block = (substring + 1) // 2
-    for anchor in range(0, last_start + block, block):
-        if text.count(text[anchor : anchor + block]) < count:
-            continue
-        for start in range(max(0, anchor - block + 1), min(anchor, last_start) + 1):
-            if text.count(text[start : start + substring]) >= count:
-                return True
-    return False
+    def read(self, before: Path, node: Node) -> bool:
+        """Reads a node behind `before`; returns whether it repeats itself, alone or with the text before it."""
+        rule = self._repetition
+        scan = self.after(before)
+        text = self._decode(node.tokens)
+        answer = scan.answer.feed(text)
+        if not rule.enabled:
+            self._scans[node.id] = TextScan(answer=answer, tail="")
+            return False
+        reach = rule.substring * rule.count - 1
+        seen = scan.tail + text
+        self._scans[node.id] = TextScan(answer=answer, tail=seen[-reach:])
+        # The tail is one character too short for all occurrences, so the last of them ends in the node.
+        return has_repetition(seen, substring=rule.substring, count=rule.count)
 
+    def split(self, before: Path, node: Node, head: Node, tail: Node) -> None:
+        """Takes note that `node` behind `before` became `head` and `tail`."""
+        end = self._scans.pop(node.id)
+        self.read(before, head)
+        self._scans[tail.id] = end
 
-def _tail(text: str, rule: RepetitionConfig) -> str:
-    return text[-(rule.substring * rule.count - 1) :]
+    def forget(self, path: Path) -> None:
+        """Forgets the scan at the end of a path that is given up."""
+        del self._scans[path[-1].id]

@@ -1,0 +1,41 @@
+"""What is wrong with a sampler's arguments or with a segment: each check gives the problem in words, or None."""
+
+from treepo.config import DivergenceAllocation, DivergenceBudget, TemperatureSchedule, TreePOConfig
+from treepo.tree.node import Segment, SegmentRequest
+
+
+def argument_problem(
+    config: TreePOConfig,
+    *,
+    width: int,
+    max_response_length: int,
+    training_progress: float | None,
+    counts_active_prompts: bool,
+) -> str | None:
+    """What is wrong with the arguments of a `TreeSampler`."""
+    if width < 1:
+        return f"width={width} must be at least 1"
+    if max_response_length < 1:
+        return f"max_response_length={max_response_length} must be at least 1"
+    least = config.min_trajectory_length
+    if least is not None and least > max_response_length:
+        return f"treepo.min_trajectory_length={least} exceeds max_response_length={max_response_length}"
+    if training_progress is not None and not 0 <= training_progress <= 1:
+        return f"training_progress={training_progress} must be within 0 and 1"
+    options = config.divergence
+    if options.budget is DivergenceBudget.STEP_TOKENS and not counts_active_prompts:
+        return "treepo.divergence.budget=step_tokens needs active_prompts"
+    scheduled = options.logprob.schedule is not TemperatureSchedule.CONSTANT
+    if options.allocation is DivergenceAllocation.LOGPROB and scheduled and training_progress is None:
+        return f"treepo.divergence.logprob.schedule={options.logprob.schedule} needs training_progress"
+    return None
+
+
+def segment_problem(request: SegmentRequest, segment: Segment) -> str | None:
+    """What is wrong with the answer to a request."""
+    count = len(segment.tokens)
+    if not 1 <= count <= request.max_tokens:
+        return f"request {request.id} asked for 1 to {request.max_tokens} tokens, the engine gave {count}"
+    if len(segment.log_probs) != count:
+        return f"request {request.id} has {count} tokens but {len(segment.log_probs)} log-probs; they must align"
+    return None

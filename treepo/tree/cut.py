@@ -1,0 +1,59 @@
+"""Where a fallback cuts a finished trajectory."""
+
+import random
+from collections.abc import Sequence
+
+from treepo.config import CutPosition, FallbackConfig, Preference
+from treepo.tree.allocation import softmax
+from treepo.tree.node import Trajectory
+
+
+def cut_position(
+    options: FallbackConfig, trajectory: Trajectory, *, segment_length: int, max_depth: int, rng: random.Random
+) -> int:
+    """Draws where a trajectory is cut.
+
+    Args:
+        options: The options of the fallback.
+        trajectory: The trajectory.
+        segment_length: Tokens per segment.
+        max_depth: Windows per trajectory.
+        rng: The prompt's random stream.
+
+    Returns:
+        Tokens kept: from 0, a restart at the root, to one less than the trajectory has. At least one more window fits
+        behind them.
+    """
+    window = options.window or segment_length
+    length = trajectory.length
+    if length < window:
+        return 0
+    match options.cut:
+        case CutPosition.RANDOM:
+            cut = _random_window(length, window, options.max_back or length, rng)
+        case CutPosition.LOWEST_LOGPROB:
+            log_probs = trajectory.log_probs
+            cut = log_probs.index(min(log_probs))
+        case CutPosition.BLOCK:
+            assert options.block_size is not None, "the configuration needs it with this cut"
+            cut = _block(trajectory.log_probs, options.block_size, options.block_prefer, rng)
+        case CutPosition.FROM_START:
+            cut = 0
+        case CutPosition.NONE:
+            raise AssertionError("without a fallback nothing is cut")
+    return min(cut, segment_length * (max_depth - 1))
+
+
+def _random_window(length: int, window: int, max_back: int, rng: random.Random) -> int:
+    """A multiple of the window: some windows back from the end, at least one, at most `max_back`."""
+    windows = -(-length // window)
+    return (windows - rng.randint(1, min(max_back, windows))) * window
+
+
+def _block(log_probs: Sequence[float], size: int, prefer: Preference, rng: random.Random) -> int:
+    """The start of a block drawn by a softmax over the mean log-probability of the blocks, or over its negative."""
+    starts = range(0, len(log_probs), size)
+    blocks = [log_probs[start : start + size] for start in starts]
+    sign = -1.0 if prefer is Preference.LOW else 1.0
+    weights = softmax([sign * sum(block) / len(block) for block in blocks])
+    return rng.choices(starts, weights)[0]
