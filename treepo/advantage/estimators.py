@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,17 +113,18 @@ def treepo_advantages(
     for depth in range(len(forest.levels) - 2, -1, -1):
         level = forest.levels[depth]
         if depth == 0:
-            counted = torch.full((len(level.members),), options.include_root) | (weight == 0)
+            counted = torch.full_like(level.members, options.include_root, dtype=torch.bool) | (weight == 0)
         else:
             counts = level.sizes > 1
             if options.reject_degenerate:
                 counts &= has_spread(level, batch.rewards)
-            counted = counts[level.groups]
-        members, groups = level.members[counted], level.groups[counted]
-        by_size = options.subgroup_weighting is SubgroupWeighting.GROUP_SIZE
-        share = level.sizes[groups].double() if by_size else torch.ones(len(members), dtype=torch.float64)
-        total[members] += share * (batch.rewards[members] - means[depth][groups])
-        weight[members] += share
+            counted = counts.gather(0, level.groups)
+        share = counted.double()
+        if options.subgroup_weighting is SubgroupWeighting.GROUP_SIZE:
+            share *= level.sizes.gather(0, level.groups)
+        term = batch.rewards.gather(0, level.members) - means[depth].gather(0, level.groups)
+        total.index_add_(0, level.members, share * term)
+        weight.index_add_(0, level.members, share)
     return batch.write((total / weight)[:, None], whitened=True)
 
 
@@ -155,9 +157,10 @@ def treepo_segment_advantages(
     total = torch.zeros_like(batch.rewards)
     weight = torch.zeros_like(batch.rewards)
     for level, mean in zip(forest.levels, means, strict=True):
-        size = level.sizes[level.groups].double()
-        total[level.members] += size * (batch.rewards[level.members] - mean[level.groups])
-        weight[level.members] += size
+        size = level.sizes.double().gather(0, level.groups)
+        term = batch.rewards.gather(0, level.members) - mean.gather(0, level.groups)
+        total.index_add_(0, level.members, size * term)
+        weight.index_add_(0, level.members, size)
     values = branch_means(forest, total / weight)
     return batch.write(_segment_differences(forest, values, parent_discount), whitened=True)
 
@@ -202,12 +205,12 @@ class _Batch:
 
     def write(self, values: Tensor, *, whitened: bool) -> Tensor:
         """Hands the values of the trajectories, shape (trajectories, spans), to the tokens of their rows."""
+        numbers = values.numpy()
         if whitened:
-            counts = self.spans.counts[self.forest.first_rows, : values.shape[1]]
-            values = whiten(values, counts)
-        filled = (self.forest.row_trajectories >= 0).nonzero().flatten()
-        by_row = torch.zeros(self.spans.lengths.shape, dtype=values.dtype)
-        by_row[filled, : values.shape[1]] = values[self.forest.row_trajectories[filled]]
+            numbers = whiten(numbers, self.spans.counts[self.forest.first_rows.numpy(), : numbers.shape[1]])
+        by_row = np.zeros(self.spans.lengths.shape)
+        holders = self.forest.row_trajectories.numpy()
+        by_row[holders >= 0, : numbers.shape[1]] = numbers[holders[holders >= 0]]
         return spread(by_row, self.spans, self.response_mask)
 
 
@@ -225,28 +228,29 @@ def _prepare(rewards: Tensor, response_mask: Tensor, rows: Sequence[TreeRow], *,
     if response_mask.numel() == 0:
         return None
     spans = node_spans(rows, response_mask, per_node=per_node)
-    live = spans.counts.sum(1) > 0
+    live = torch.from_numpy(spans.counts.any(axis=1))
     if not live.any():
         return None
     forest = build_forest(rows, live)
     scalars = (rewards.sum(1) if rewards.ndim == 2 else rewards).detach().cpu().double()
-    if not scalars[live].isfinite().all():
-        raise ValueError(f"row {int((live & ~scalars.isfinite()).nonzero()[0])}: the reward is not finite")
-    return _Batch(forest=forest, spans=spans, rewards=scalars[forest.first_rows], response_mask=response_mask)
+    broken = (live & ~scalars.isfinite()).nonzero()
+    if len(broken):
+        raise ValueError(f"row {int(broken[0])}: the reward is not finite")
+    return _Batch(forest=forest, spans=spans, rewards=scalars.gather(0, forest.first_rows), response_mask=response_mask)
 
 
 def _segment_differences(forest: Forest, values: list[Tensor], parent_discount: float | None) -> Tensor:
     """value(node k) - c value(node k-1) for every segment k, shape (trajectories, longest path)."""
-    differences = torch.zeros(len(forest.depths), len(forest.levels) - 1, dtype=torch.float64)
+    differences = torch.zeros(len(forest.levels) - 1, len(forest.depths), dtype=torch.float64)
     for depth, level in enumerate(forest.levels[1:], start=1):
-        own = values[depth][level.groups]
+        own = values[depth].gather(0, level.groups)
         if depth > 1:
-            parent = values[depth - 1][level.parents[level.groups]]
+            parent = values[depth - 1].gather(0, level.parents.gather(0, level.groups))
             if parent_discount is not None:
-                parent = parent * parent_discount ** (forest.depths[level.members] + 1 - depth)
+                parent = parent * parent_discount ** (forest.depths.gather(0, level.members) + 1 - depth)
             own = own - parent
-        differences[level.members, depth - 1] = own
-    return differences
+        differences[depth - 1].index_copy_(0, level.members, own)
+    return differences.T
 
 
 def _refuse_parent_discount(name: str, parent_discount: float | None) -> None:

@@ -1,9 +1,14 @@
-"""The trees of a batch as tensors: which trajectories share which prefix, and means over them."""
+"""The trees of a batch as tensors: which trajectories share which prefix, and means over them.
+
+Small tensors are read by `gather` and written by `index_add`: plain indexing wakes all threads for a few thousand
+elements, which takes longer than the work, and milliseconds each time on a busy machine.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,11 +23,21 @@ class TreeRow:
         prompt_id: The prompt, which is the root of the tree.
         node_ids: The nodes from the root's child to the leaf; an id is unique among the children of one node.
         node_lengths: Response tokens of every node, in the same order.
+
+    Raises:
+        ValueError: The two differ in length, or a length is negative.
     """
 
     prompt_id: str
     node_ids: tuple[int, ...]
     node_lengths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.node_ids) != len(self.node_lengths) or min(self.node_lengths, default=0) < 0:
+            raise ValueError(
+                f"prompt {self.prompt_id!r}: every node needs a number of tokens that is not negative, "
+                f"got nodes {self.node_ids} with lengths {self.node_lengths}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +48,7 @@ class Level:
         members: Shape (members,), the trajectories whose path is at least this deep, ascending.
         groups: Shape (members,), the sub-group of each member.
         sizes: Shape (groups,), trajectories in each sub-group.
-        parents: Shape (groups,), the sub-group one level up; empty at depth 0.
+        parents: Shape (groups,), the sub-group one level up; at depth 0 the prompt's number.
         leaves: Shape (leaves,), positions in `members` of the trajectories that end here.
     """
 
@@ -71,54 +86,71 @@ def build_forest(rows: Sequence[TreeRow], live: Tensor) -> Forest:
     Returns:
         The trees, on the CPU; a path that occurs in several live rows is one trajectory.
     """
-    trajectories: dict[tuple[str, tuple[int, ...]], int] = {}
+    found: dict[tuple[str, tuple[int, ...]], int] = {}
     first_rows: list[int] = []
-    row_trajectories = [-1] * len(rows)
-    for index in live.nonzero().flatten().tolist():
+    live_rows = live.nonzero().flatten()
+    holders: list[int] = []
+    for index in live_rows.tolist():
         row = rows[index]
-        found = trajectories.setdefault((row.prompt_id, row.node_ids), len(trajectories))
-        if found == len(first_rows):
+        holders.append(found.setdefault((row.prompt_id, row.node_ids), len(found)))
+        if len(found) > len(first_rows):
             first_rows.append(index)
-        row_trajectories[index] = found
 
     prompts: dict[str, int] = {}
-    roots = [prompts.setdefault(prompt, len(prompts)) for prompt, _ in trajectories]
-    depths = torch.tensor([len(path) for _, path in trajectories], dtype=torch.int64)
-    flat = torch.tensor(list(chain.from_iterable(path for _, path in trajectories)), dtype=torch.int64)
+    roots = torch.tensor([prompts.setdefault(prompt, len(prompts)) for prompt, _ in found])
+    depths = torch.tensor([len(path) for _, path in found])
+    nodes = pad_ragged([path for _, path in found])
+    # Sorted, the trajectories of every sub-group are neighbours.
+    order = torch.from_numpy(np.lexsort([*nodes.T[::-1], roots.numpy()]))
+    places = order.argsort().gather(0, torch.tensor(holders))
+    depths, columns = depths.gather(0, order), torch.from_numpy(nodes.T[:, order.numpy()])
     return Forest(
-        row_trajectories=torch.tensor(row_trajectories, dtype=torch.int64),
-        first_rows=torch.tensor(first_rows, dtype=torch.int64),
+        row_trajectories=torch.full((len(rows),), -1).index_copy(0, live_rows, places),
+        first_rows=torch.tensor(first_rows).gather(0, order),
         depths=depths,
-        levels=_build_levels(torch.tensor(roots, dtype=torch.int64), depths, flat),
+        levels=_build_levels(roots.gather(0, order), depths, columns),
     )
 
 
-def _build_levels(roots: Tensor, depths: Tensor, flat: Tensor) -> tuple[Level, ...]:
-    """Refines the sub-groups level by level.
+def pad_ragged(lists: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Stacks lists of integers, filled up with zeros: int64, shape (lists, longest)."""
+    lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+    padded = np.zeros((len(lists), lengths.max()), dtype=np.int64)
+    filled = np.arange(padded.shape[1]) < lengths[:, None]
+    padded[filled] = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=lengths.sum())
+    return padded
+
+
+def _build_levels(roots: Tensor, depths: Tensor, nodes: Tensor) -> tuple[Level, ...]:
+    """Refines the sub-groups level by level: a new one begins where the one above or the node changes.
 
     Args:
-        roots: Shape (trajectories,), the prompt's number.
+        roots: Shape (trajectories,), the prompt's number, ascending.
         depths: Shape (trajectories,).
-        flat: Shape (sum of depths,), the node ids of all paths one after the other.
+        nodes: Shape (longest path, trajectories), sorted by prompt and then by path.
     """
-    # Ids become small codes so that (sub-group, node) fits one integer whatever the ids are.
-    distinct, codes = torch.unique(flat, return_inverse=True)
-    starts = depths.cumsum(0) - depths
-    everyone = torch.arange(len(depths))
-    groups_of = roots.clone()  # the sub-group of every trajectory at the level above
-    levels = [_level(everyone, roots, parents=torch.empty(0, dtype=torch.int64), depths=depths, depth=0)]
-    for depth in range(1, int(depths.max()) + 1):
+    levels: list[Level] = []
+    above = roots  # what every trajectory is grouped by one level up
+    for depth in range(len(nodes) + 1):
         members = (depths >= depth).nonzero().flatten()
-        keys = groups_of[members] * len(distinct) + codes[starts[members] + depth - 1]
-        prefixes, groups = torch.unique(keys, return_inverse=True)
-        groups_of[members] = groups
-        levels.append(_level(members, groups, parents=prefixes // len(distinct), depths=depths, depth=depth))
+        parent = above.gather(0, members)
+        begins = torch.ones(len(members), dtype=torch.bool)
+        begins[1:] = parent[1:] != parent[:-1]
+        if depth > 0:
+            node = nodes[depth - 1].gather(0, members)
+            begins[1:] |= node[1:] != node[:-1]
+        groups = begins.cumsum(0) - 1
+        levels.append(
+            Level(
+                members=members,
+                groups=groups,
+                sizes=torch.bincount(groups),
+                parents=parent.masked_select(begins),
+                leaves=(depths.gather(0, members) == depth).nonzero().flatten(),
+            )
+        )
+        above = torch.empty_like(roots).index_copy(0, members, groups)
     return tuple(levels)
-
-
-def _level(members: Tensor, groups: Tensor, *, parents: Tensor, depths: Tensor, depth: int) -> Level:
-    leaves = (depths[members] == depth).nonzero().flatten()
-    return Level(members=members, groups=groups, sizes=torch.bincount(groups), parents=parents, leaves=leaves)
 
 
 def subgroup_means(forest: Forest, values: Tensor) -> list[Tensor]:
@@ -131,7 +163,8 @@ def subgroup_means(forest: Forest, values: Tensor) -> list[Tensor]:
     Returns:
         Per level, shape (groups,).
     """
-    return [_group_sums(values[level.members], level.groups, len(level.sizes)) / level.sizes for level in forest.levels]
+    sums = (_group_sums(values.gather(0, level.members), level.groups, len(level.sizes)) for level in forest.levels)
+    return [total / level.sizes for total, level in zip(sums, forest.levels, strict=True)]
 
 
 def branch_means(forest: Forest, values: Tensor) -> list[Tensor]:
@@ -152,7 +185,8 @@ def branch_means(forest: Forest, values: Tensor) -> list[Tensor]:
     below: tuple[Tensor, Tensor] | None = None  # the children's means and their parents
     for level in reversed(forest.levels):
         count = len(level.sizes)
-        owners, shares = level.groups[level.leaves], values[level.members[level.leaves]]
+        owners = level.groups.gather(0, level.leaves)
+        shares = values.gather(0, level.members.gather(0, level.leaves))
         if below is not None:
             shares, owners = torch.cat([shares, below[0]]), torch.cat([owners, below[1]])
         mean = _group_sums(shares, owners, count) / torch.bincount(owners, minlength=count)
@@ -171,7 +205,7 @@ def has_spread(level: Level, values: Tensor) -> Tensor:
     Returns:
         Bool, shape (groups,).
     """
-    own = values[level.members]
+    own = values.gather(0, level.members)
     empty = torch.zeros(len(level.sizes), dtype=values.dtype)
     highest = empty.scatter_reduce(0, level.groups, own, "amax", include_self=False)
     lowest = empty.scatter_reduce(0, level.groups, own, "amin", include_self=False)
@@ -193,13 +227,12 @@ def normalise_siblings(values: Tensor, parents: Tensor) -> Tensor:
     count = int(parents.max()) + 1
     siblings = torch.bincount(parents, minlength=count)
     mean = _group_sums(values, parents, count) / siblings
-    centred = values - mean[parents]
+    centred = values - mean.gather(0, parents)
     deviation = (_group_sums(centred.square(), parents, count) / siblings).sqrt()
     # Means that are equal on paper differ in the last bits; dividing by such a spread would make noise an advantage.
     largest = torch.zeros_like(mean).scatter_reduce(0, parents, values.abs(), "amax")
-    flat = deviation <= 1e-9 * largest
-    normalised = torch.where(flat[parents], 0.0, centred / deviation.masked_fill(flat, 1.0)[parents])
-    return torch.where(siblings[parents] > 1, normalised, values)
+    scale = torch.where(deviation <= 1e-9 * largest, torch.inf, deviation)
+    return torch.where(siblings.gather(0, parents) > 1, centred / scale.gather(0, parents), values)
 
 
 def _group_sums(values: Tensor, groups: Tensor, count: int) -> Tensor:

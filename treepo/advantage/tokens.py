@@ -1,14 +1,17 @@
-"""From one number per span of a response to one number per token, with whitening, in few passes over the tokens."""
+"""From one number per span of a response to one number per token, with whitening.
+
+The tokens are passed over twice, to count the marked ones and to write the result; both in numpy, whose `reduceat` and
+`repeat` need no index of the output's shape.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from treepo.advantage.subgroups import TreeRow
+from treepo.advantage.subgroups import TreeRow, pad_ragged
 
 WHITENING_EPSILON = 1e-8
 
@@ -22,8 +25,8 @@ class Spans:
         counts: Int64, shape (batch, spans), positions of the span that the response mask marks.
     """
 
-    lengths: Tensor
-    counts: Tensor
+    lengths: np.ndarray
+    counts: np.ndarray
 
 
 def node_spans(rows: Sequence[TreeRow], response_mask: Tensor, *, per_node: bool) -> Spans:
@@ -35,47 +38,33 @@ def node_spans(rows: Sequence[TreeRow], response_mask: Tensor, *, per_node: bool
         per_node: One span per node; otherwise the whole path is one span.
 
     Returns:
-        The spans, on the CPU. What a path holds beyond `response_length` is cut off.
+        The spans. What a path holds beyond `response_length` is cut off.
 
     Raises:
-        ValueError: A row has a number of lengths other than its nodes, a negative length, or a token beyond its path.
+        ValueError: The mask marks a token beyond the path of its row.
     """
-    batch, response_length = response_mask.shape
-    depths = torch.tensor([len(row.node_lengths) for row in rows], dtype=torch.int64)
-    uneven = [index for index, row in enumerate(rows) if len(row.node_ids) != len(row.node_lengths)]
-    if uneven:
-        raise ValueError(f"row {uneven[0]}: node_ids and node_lengths differ in length")
-    flat = torch.tensor(list(chain.from_iterable(row.node_lengths for row in rows)), dtype=torch.int64)
-    if (flat < 0).any():
-        raise ValueError("node_lengths holds a negative number of tokens")
-
-    lengths = torch.zeros(batch, int(depths.max()), dtype=torch.int64)
-    lengths[torch.arange(lengths.shape[1]) < depths[:, None]] = flat
-    ends = lengths.cumsum(1).clamp(max=response_length)
-    lengths = ends.diff(dim=1, prepend=torch.zeros(batch, 1, dtype=torch.int64))
-    if not per_node:
-        lengths = lengths.sum(1, keepdim=True)
-    tail = response_length - lengths.sum(1, keepdim=True)
-    counts = _count_marked(response_mask, torch.cat([lengths, tail], dim=1))
-    beyond = counts[:, -1].nonzero().flatten()
+    response_length = response_mask.shape[1]
+    own = pad_ragged([row.node_lengths if per_node else (sum(row.node_lengths),) for row in rows])
+    lengths = np.diff(np.minimum(own.cumsum(axis=1), response_length), axis=1, prepend=0)
+    tail = response_length - lengths.sum(axis=1, keepdims=True)
+    counts = _count_marked(response_mask, np.concatenate([lengths, tail], axis=1))
+    beyond = np.flatnonzero(counts[:, -1])
     if len(beyond):
-        raise ValueError(f"row {int(beyond[0])}: the response mask marks tokens beyond the nodes of its path")
+        raise ValueError(f"row {beyond[0]}: the response mask marks tokens beyond the nodes of its path")
     return Spans(lengths=lengths, counts=counts[:, :-1])
 
 
-def _count_marked(response_mask: Tensor, lengths: Tensor) -> Tensor:
+def _count_marked(response_mask: Tensor, lengths: np.ndarray) -> np.ndarray:
     """Marked positions in each of the spans that partition the rows, in one pass over the mask."""
     marks = response_mask if response_mask.dtype == torch.int64 else response_mask.bool().view(torch.uint8)
-    sizes = lengths.flatten()
-    starts = sizes.cumsum(0) - sizes
-    filled = sizes > 0  # an empty span has no place in reduceat, which would count its neighbour
-    sums = np.add.reduceat(marks.cpu().contiguous().numpy().ravel(), starts[filled].numpy(), dtype=np.int64)
-    counts = torch.zeros_like(sizes)
-    counts[filled] = torch.from_numpy(sums)
-    return counts.view_as(lengths)
+    starts = (lengths.cumsum() - lengths.ravel()).reshape(lengths.shape)
+    filled = lengths > 0  # an empty span has no place in reduceat, which would count its neighbour
+    counts = np.zeros_like(lengths)
+    counts[filled] = np.add.reduceat(marks.cpu().contiguous().numpy().ravel(), starts[filled], dtype=np.int64)
+    return counts
 
 
-def whiten(values: Tensor, counts: Tensor) -> Tensor:
+def whiten(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Whitens values that each stand for several tokens: (value - mean) / sqrt(variance + 1e-8) over all tokens.
 
     The mean weighs every value by its tokens; the variance carries the correction m/(m-1), m being all tokens together.
@@ -88,14 +77,14 @@ def whiten(values: Tensor, counts: Tensor) -> Tensor:
     Returns:
         Same shape as `values`.
     """
-    tokens = int(counts.sum())
+    tokens = counts.sum()
     mean = (values * counts).sum() / tokens
     centred = values - mean
-    variance = (centred.square() * counts).sum() / max(tokens - 1, 1)
-    return centred / (variance + WHITENING_EPSILON).sqrt()
+    variance = (np.square(centred) * counts).sum() / max(tokens - 1, 1)
+    return centred / np.sqrt(variance + WHITENING_EPSILON)
 
 
-def spread(values: Tensor, spans: Spans, response_mask: Tensor) -> Tensor:
+def spread(values: np.ndarray, spans: Spans, response_mask: Tensor) -> Tensor:
     """Writes each span's value to its marked tokens.
 
     Args:
@@ -107,14 +96,13 @@ def spread(values: Tensor, spans: Spans, response_mask: Tensor) -> Tensor:
         Float32, shape (batch, response_length), on the mask's device; zero where the mask is zero.
     """
     batch, response_length = response_mask.shape
-    zero = values.new_zeros(batch, 1)
-    numbers = torch.cat([values.masked_fill(spans.counts == 0, 0.0), zero], dim=1).float()
-    repeats = torch.cat([spans.lengths, response_length - spans.lengths.sum(1, keepdim=True)], dim=1)
-    # numpy's repeat writes the tensor once; torch's would first build an index of the same shape in int64.
-    flat = np.repeat(numbers.numpy().ravel(), repeats.numpy().ravel())
+    numbers = np.zeros((batch, values.shape[1] + 1), dtype=np.float32)
+    numbers[:, :-1] = np.where(spans.counts > 0, values, 0.0)
+    tail = response_length - spans.lengths.sum(axis=1, keepdims=True)
+    flat = np.repeat(numbers.ravel(), np.concatenate([spans.lengths, tail], axis=1).ravel())
     advantages = torch.from_numpy(flat).view(batch, response_length).to(response_mask.device)
-    holed = ((spans.counts > 0) & (spans.counts < spans.lengths)).any(dim=1).nonzero().flatten()
+    holed = np.flatnonzero(((spans.counts > 0) & (spans.counts < spans.lengths)).any(axis=1))
     if len(holed):
-        holed = holed.to(response_mask.device)
-        advantages[holed] *= response_mask[holed].bool()
+        rows = torch.from_numpy(holed).to(response_mask.device)
+        advantages[rows] *= response_mask[rows].bool()
     return advantages

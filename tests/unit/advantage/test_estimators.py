@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -226,10 +227,10 @@ def test_token_level_rewards_are_summed(name: str) -> None:
 
 
 def test_whitening_weighs_each_value_by_its_tokens() -> None:
-    values, counts = torch.tensor([2.0, -1.0, 7.0]).double(), torch.tensor([3, 1, 0])
-    tokens = torch.tensor([2.0, 2.0, 2.0, -1.0]).double()
-    expected = (values - tokens.mean()) / (tokens.var() + 1e-8).sqrt()
-    torch.testing.assert_close(whiten(values, counts), expected)
+    values, counts = np.array([2.0, -1.0, 7.0]), np.array([3, 1, 0])
+    tokens = np.array([2.0, 2.0, 2.0, -1.0])
+    expected = (values - tokens.mean()) / np.sqrt(tokens.var(ddof=1) + 1e-8)
+    np.testing.assert_allclose(whiten(values, counts), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -241,21 +242,20 @@ def test_whitening_weighs_each_value_by_its_tokens() -> None:
         (FORK, [1.0, float("inf"), 0.0], FORK_MASK, "row 1: the reward is not finite"),
         (FORK, FORK_REWARDS, torch.ones(3, 4), "row 0: the response mask marks tokens beyond"),
         ([*FORK[:2], row("p")], FORK_REWARDS, FORK_MASK, "row 2: the response mask marks tokens beyond"),
-        ([*FORK[:2], row("p", (4, 2), (5, -1))], FORK_REWARDS, FORK_MASK, "negative"),
-        (
-            [*FORK[:2], TreeRow(prompt_id="p", node_ids=(4, 5), node_lengths=(1,))],
-            FORK_REWARDS,
-            FORK_MASK,
-            "row 2: node_ids and node_lengths",
-        ),
     ],
-    ids=["rows", "rewards", "infinite", "beyond", "no_path", "negative", "uneven"],
+    ids=["rows", "rewards", "infinite", "beyond", "no_path"],
 )
 def test_bad_input_is_refused(
     name: str, rows: list[TreeRow], rewards: list[float], mask: Tensor, complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         estimate(name, rows, rewards, mask)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (1, 2, 3), (2, -1)])
+def test_a_row_needs_a_sound_length_for_every_node(lengths: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="prompt 'p': every node needs a number of tokens"):
+        TreeRow(prompt_id="p", node_ids=(4, 5), node_lengths=lengths)
 
 
 @pytest.mark.parametrize(
