@@ -1,0 +1,120 @@
+"""The text rules across segment boundaries and cuts."""
+
+from collections.abc import Sequence
+
+import pytest
+from scripted_trees import decode, encode
+
+from treepo.config import TerminationConfig
+from treepo.tree import AnswerScan
+from treepo.tree.node import Node, make_node, split_node
+from treepo.tree.text import TextReader
+
+
+def reader(**repetition: object) -> TextReader:
+    return TextReader(TerminationConfig.model_validate({"repetition": repetition}), decode)
+
+
+def nodes(*texts: str) -> list[Node]:
+    return [make_node(index + 1, encode(text), [-1.0] * len(text)) for index, text in enumerate(texts)]
+
+
+def read_all(texts: TextReader, path: Sequence[Node]) -> list[bool]:
+    return [texts.read(tuple(path[:index]), node) for index, node in enumerate(path)]
+
+
+def test_a_box_that_straddles_boundaries_counts():
+    texts = reader()
+    path = nodes("so \\bo", "xed{4", "{2}", "}.")
+    read_all(texts, path)
+    complete = [texts.after(tuple(path[:end])).answer.complete for end in range(5)]
+    assert complete == [False, False, False, False, True]
+
+
+def test_a_repetition_that_straddles_a_boundary_counts():
+    assert read_all(reader(substring=2, count=3), nodes("xaba", "babx")) == [False, True]
+    assert read_all(reader(substring=2, count=3), nodes("xaba", "xx")) == [False, False]
+
+
+def test_a_repetition_that_ended_before_the_segment_does_not_count():
+    # A fallback may cut behind a repetition; the path that grows there is not to blame for it.
+    assert read_all(reader(substring=2, count=3), nodes("ababab", "xyz", "xyb")) == [True, False, False]
+
+
+def test_a_repetition_over_many_short_segments_counts():
+    assert read_all(reader(substring=2, count=3), nodes("a", "b", "a", "b", "a", "b")) == [False] * 5 + [True]
+
+
+def test_a_repetition_reaches_back_no_further_than_its_own_length():
+    # 2 x 3 characters, of which at least one is new.
+    assert read_all(reader(substring=2, count=3), nodes("ab..ab", "ab")) == [False, False]
+    assert read_all(reader(substring=2, count=3), nodes(".abab", "ab")) == [False, True]
+
+
+def test_without_the_rule_nothing_repeats():
+    assert read_all(reader(enabled=False, substring=1, count=2), nodes("aaaa", "aaaa")) == [False, False]
+
+
+def test_a_split_keeps_what_was_read():
+    texts = reader(substring=2, count=3)
+    first, second = nodes("\\boxed", "{5} abab")
+    read_all(texts, [first, second])
+    head, tail = split_node(second, 2, 7, 8)
+    before = texts.after((first, second))
+    texts.split((first,), second, head, tail)
+    assert texts.after((first, head, tail)) == before
+    assert not texts.after((first, head)).answer.complete
+    assert texts.after((first, head)).answer.begun
+    assert texts.after((first, head)).tail == "xed{5"
+    assert texts.read((first, head), make_node(9, encode("}"), [0.0])) is False
+    with pytest.raises(KeyError):
+        texts.after((second,))
+
+
+class WordScan:
+    """An answer detector of a user's own: the answer is the word `answer`."""
+
+    def __init__(self, seen: str = "") -> None:
+        self._seen = seen
+
+    @property
+    def complete(self) -> bool:
+        return "answer" in self._seen
+
+    @property
+    def begun(self) -> bool:
+        return "a" in self._seen
+
+    def feed(self, text: str) -> AnswerScan:
+        return WordScan(self._seen + text)
+
+
+class NoScan:
+    complete = False
+
+
+@pytest.fixture
+def own_module(monkeypatch: pytest.MonkeyPatch) -> str:
+    import sys
+    import types
+
+    module = types.ModuleType("treepo_test_detectors")
+    module.WordScan = WordScan  # pyright: ignore[reportAttributeAccessIssue]
+    module.NoScan = NoScan  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
+
+
+def test_a_detector_is_named_by_import_path(own_module: str):
+    rules = TerminationConfig(answer_detector=f"{own_module}:WordScan")
+    texts = TextReader(rules, decode)
+    path = nodes("the ans", "wer")
+    read_all(texts, path)
+    assert not texts.after(tuple(path[:1])).answer.complete
+    assert texts.after(tuple(path)).answer.complete
+
+
+def test_a_detector_without_the_interface_is_refused(own_module: str):
+    rules = TerminationConfig(answer_detector=f"{own_module}:NoScan")
+    with pytest.raises(ValueError, match=r"answer_detector=.*:NoScan gives a NoScan, which lacks"):
+        TextReader(rules, decode)
