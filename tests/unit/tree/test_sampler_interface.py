@@ -1,0 +1,153 @@
+"""What the sampler refuses, and how it says so."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from scripted_trees import by_request, decode, encode, grow, make_sampler, segment, small_config
+
+from treepo.tree import Segment, SegmentRequest, TreeSampler
+
+
+def answered(request: SegmentRequest, **changes: Any) -> Segment:
+    given = {"request_id": request.id, "tokens": encode("ab"), "log_probs": [-1.0, -1.0], "stopped": False}
+    return Segment(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"request_id": 7}, "request 7 was never made"),
+        ({"request_id": -1}, "request -1 was never made"),
+        ({"request_id": 2}, "request 2 was never made"),
+        ({"tokens": [], "log_probs": []}, "request 0 asked for 1 to 4 tokens, the engine gave 0"),
+        ({"tokens": [1] * 5, "log_probs": [0.0] * 5}, "request 0 asked for 1 to 4 tokens, the engine gave 5"),
+        ({"log_probs": [-1.0]}, "request 0 has 2 tokens but 1 log-probs; they must align"),
+        ({"log_probs": [-1.0] * 3}, "request 0 has 2 tokens but 3 log-probs; they must align"),
+    ],
+)
+def test_a_wrong_segment_names_the_prompt_and_leaves_no_trace(changes: dict[str, Any], problem: str):
+    sampler = make_sampler(prompt_id="step 3 prompt 14")
+    first, second = sampler.start()
+    with pytest.raises(ValueError, match="prompt") as refused:
+        sampler.receive(answered(first, **changes))
+    assert str(refused.value) == f"prompt step 3 prompt 14: {problem}"
+    assert sampler.receive(answered(first)) == []
+    assert len(sampler.receive(answered(second))) == 4
+
+
+def test_a_request_is_answered_once():
+    sampler = make_sampler()
+    first, _ = sampler.start()
+    sampler.receive(answered(first))
+    with pytest.raises(ValueError, match="prompt p: request 0 was answered before"):
+        sampler.receive(answered(first))
+
+
+def test_a_sampler_starts_once():
+    sampler = make_sampler()
+    sampler.start()
+    with pytest.raises(ValueError, match="prompt p: the sampler was started before"):
+        sampler.start()
+
+
+def test_the_tree_is_there_when_it_has_grown_and_not_before():
+    sampler = make_sampler(width=2)
+    assert not sampler.done
+    with pytest.raises(ValueError, match="prompt p: the tree has not grown yet, 0 segments are missing"):
+        sampler.tree()
+    first, second = sampler.start()
+    assert not sampler.done
+    sampler.receive(segment(first, "a$"))
+    with pytest.raises(ValueError, match="prompt p: the tree has not grown yet, 1 segments are missing"):
+        sampler.tree()
+    assert sampler.receive(segment(second, "b$")) == []
+    assert sampler.done
+    tree = sampler.tree()
+    assert (tree.prompt_id, tree.prompt_tokens) == ("p", encode("?"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"width_override": 0}, "width=0 must be at least 1"),
+        ({"max_response_length": -1}, "max_response_length=-1 must be at least 1"),
+        ({"training_progress": -0.1}, "training_progress=-0.1 must be within 0 and 1"),
+        ({"training_progress": 1.1}, "training_progress=1.1 must be within 0 and 1"),
+        (
+            {"min_trajectory_length": 9, "max_response_length": 8},
+            "treepo.min_trajectory_length=9 exceeds max_response_length=8",
+        ),
+        (
+            {"divergence": {"budget": "step_tokens", "step_tokens": 9}},
+            "treepo.divergence.budget=step_tokens needs active_prompts",
+        ),
+        (
+            {
+                "divergence": {
+                    "allocation": "logprob",
+                    "logprob": {"schedule": "descending", "min_temperature": 1, "max_temperature": 2},
+                }
+            },
+            "treepo.divergence.logprob.schedule=descending needs training_progress",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], problem: str):
+    with pytest.raises(ValueError, match="prompt p: ") as refused:
+        make_sampler(**arguments)
+    assert str(refused.value) == f"prompt p: {problem}"
+
+
+def test_arguments_at_the_edge_are_taken():
+    options: dict[str, Any] = {"min_trajectory_length": 8, "max_response_length": 8, "width_override": 1}
+    for progress in (0, 1, None):
+        assert make_sampler(training_progress=progress, **options).width == 1
+    assert make_sampler(max_response_length=1).start()[0].max_tokens == 1
+
+
+def test_max_response_length_zero_is_refused():
+    with pytest.raises(ValueError, match="max_response_length=0 must be at least 1"):
+        TreeSampler(
+            prompt_id="p",
+            prompt_tokens=[1],
+            config=small_config(),
+            max_response_length=0,
+            eos_token_ids=frozenset({2}),
+            decode=decode,
+        )
+
+
+def test_a_schedule_that_is_not_read_needs_no_progress():
+    schedule = {"schedule": "ascending", "min_temperature": 1, "max_temperature": 2}
+    assert make_sampler(divergence={"logprob": schedule}).start()
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_wrong_number_of_active_prompts_is_refused(count: int):
+    sampler = make_sampler(
+        width_override=2, active_prompts=lambda: count, divergence={"budget": "step_tokens", "step_tokens": 99}
+    )
+    with pytest.raises(ValueError, match=f"prompt p: active_prompts gave {count}, but this prompt is growing"):
+        grow(sampler, lambda request: "abcd")
+
+
+def test_too_many_short_trajectories_are_an_error_that_names_the_prompt():
+    sampler = make_sampler(prompt_id="step 1 prompt 2", min_trajectory_length=3, max_dropped=5)
+    with pytest.raises(ValueError, match="prompt step 1 prompt 2") as stopped:
+        grow(sampler, lambda request: "a$")
+    assert str(stopped.value) == (
+        "prompt step 1 prompt 2: more than treepo.max_dropped=5 trajectories were shorter than "
+        "treepo.min_trajectory_length=3: lower the latter"
+    )
+    # Exactly as many are allowed.
+    script = dict.fromkeys(range(5), "a$") | dict.fromkeys(range(5, 30), "abc$")
+    assert grow(make_sampler(min_trajectory_length=3, max_dropped=5), by_request(script)).stats.dropped == 5
+
+
+def test_the_room_imports_nothing_heavy():
+    heavy = ("torch", "numpy", "transformers", "ray", "vllm", "verl")
+    code = f"import sys, treepo.tree; print([name for name in {heavy} if name in sys.modules])"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert seen.stdout.strip() == "[]"
