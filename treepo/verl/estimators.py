@@ -53,7 +53,7 @@ def _verl_estimator(name: str) -> Any:
         assert [row.prompt_id for row in rows] == list(index), "the bound node paths are those of the batch"
         with torch.no_grad():
             advantages = ESTIMATORS[name](
-                token_level_rewards=token_level_rewards, response_mask=response_mask, rows=rows, options=options
+                rewards=token_level_rewards, response_mask=response_mask, rows=rows, options=options
             )
         return advantages, advantages
 

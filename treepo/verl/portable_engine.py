@@ -50,7 +50,7 @@ class PortableEngine:
         Raises:
             RuntimeError: The server aborted the request, or returned no log-probs.
         """
-        prefix = [*prompt_tokens, *request.prefix_tokens]
+        prefix = request.prefix_tokens(prompt_tokens)
         # verl's server takes keys out of the dictionary it is given.
         sampling_params = {**self._sampling_params, "max_tokens": request.max_tokens, "logprobs": True}
         if self._seeded:

@@ -10,7 +10,7 @@ from treepo.advantage import ESTIMATORS
 from treepo.config import ConfigError, TreePOConfig, load_config
 from treepo.datasets.parquet import check_parquet
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 
 
 def check(config: DictConfig) -> list[str]:
@@ -72,7 +72,7 @@ def _check_model(model: Any) -> None:
             "give a Hugging Face model folder"
         )
     tokenizer = Path(str(model.tokenizer_path or folder)).expanduser()
-    if not any((tokenizer / name).is_file() for name in _TOKENIZER_FILES):
+    if not any(any(tokenizer.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(
             f"actor_rollout_ref.model.path={model.path} is refused: it has no tokenizer; save one there, or name its "
             "folder with actor_rollout_ref.model.tokenizer_path"

@@ -3,7 +3,8 @@
 Checked against verl 0.9.1 (``verl/trainer/ppo/v1``); ``tests/contract/test_verl_seams.py`` holds the seams.
 """
 
-import numpy as np
+from typing import Any
+
 import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf
 from transfer_queue import KVBatchMeta
@@ -55,8 +56,13 @@ class TreeTrainer(PPOTrainerSync):
 
     def _tree_fields(self, batch: KVBatchMeta) -> tuple[list[str], list[TreeFields]]:
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["uid", "extra_fields"])
-        uids = np.array(data["uid"].tolist(), dtype=object).tolist()
-        return uids, [entry["treepo"] for entry in data["extra_fields"].tolist()]
+        uids = [_plain(value) for value in data["uid"]]
+        return uids, [_plain(value)["treepo"] for value in data["extra_fields"]]
+
+
+def _plain(value: Any) -> Any:
+    """TransferQueue hands non-tensor values back bare or wrapped, by the number of rows and the backend."""
+    return getattr(value, "data", value)
 
 
 def use_tree_trainer() -> None:

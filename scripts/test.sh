@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sets up if needed, then runs every check: ruff, pyright, and pytest from unit to end to end.
+#
+#   bash scripts/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bash scripts/setup.sh --dev
+bin="${TREEPO_VENV:-.venv}/bin"
+export PATH="$(cd "$bin" && pwd):$PATH"
+
+echo "[test] ruff"
+ruff check .
+ruff format --check -q .
+echo "[test] pyright"
+pyright --pythonpath "$bin/python"
+echo "[test] pytest"
+exec python -m pytest "$@"

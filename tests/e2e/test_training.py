@@ -1,0 +1,107 @@
+"""The launcher on real verl, vLLM and Ray, with a tiny random model: trains, resumes, and cleans up after itself."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_stack import write_tiny_model
+from training_run import TrainingRun, logged_steps, read_json_lines, write_sums
+
+from treepo.quickstart.report import read_scalars
+
+START_SECONDS = 240.0
+WIDTH, PROMPTS = 4, 4
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("e2e")
+    return [
+        *("--config-name", "cpu_quickstart"),
+        f"actor_rollout_ref.model.path={write_tiny_model(folder / 'model')}",
+        f"data.train_files=[{write_sums(folder / 'train.parquet', 32, seed=0)}]",
+        f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
+        f"run_dir={folder / 'run'}",
+        f"data.train_batch_size={PROMPTS}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
+        # Large enough that serving the weights of the step before would show.
+        "actor_rollout_ref.actor.optim.lr=1e-2",
+        f"treepo.width={WIDTH}",
+        "treepo.segment_length=16",
+        "treepo.max_depth=4",
+        "data.max_response_length=64",
+        "trainer.save_freq=1",
+        "trainer.test_freq=2",
+        "trainer.max_actor_ckpt_to_keep=null",
+    ]
+
+
+@pytest.fixture(scope="module")
+def run_dir(arguments: list[str]) -> Path:
+    return Path(next(word for word in arguments if word.startswith("run_dir=")).removeprefix("run_dir="))
+
+
+@pytest.fixture(scope="module")
+def trained(arguments: list[str]) -> Iterator[TrainingRun]:
+    """Two steps, run to the end."""
+    run = TrainingRun([*arguments, "trainer.total_training_steps=2"])
+    try:
+        assert run.wait(seconds=START_SECONDS + 120) == 0, run.tail()
+        yield run
+    finally:
+        run.end()
+
+
+def test_two_steps_train_on_whole_trees(trained: TrainingRun, run_dir: Path) -> None:
+    scalars = read_scalars(run_dir / "tensorboard")
+    assert list(scalars["treepo/trajectories_per_prompt/mean"].values()) == [WIDTH, WIDTH]
+    assert all(value > 0 for value in scalars["actor/grad_norm"].values())
+    generated, contained = scalars["treepo/tokens/generated"], scalars["treepo/tokens/in_trajectories"]
+    for step in (1, 2):
+        assert 0 < generated[step] <= contained[step]
+        assert scalars["treepo/tokens/cached"][step] > 0
+    assert [len(read_json_lines(run_dir / "validation" / f"{step}.jsonl")) for step in (0, 2)] == [16, 16]
+
+
+def test_after_an_update_vllm_serves_the_trainers_weights(trained: TrainingRun, run_dir: Path) -> None:
+    def weights(step: int) -> dict[str, torch.Tensor]:
+        return load_file(run_dir / f"checkpoints/global_step_{step}/actor/huggingface/model.safetensors")
+
+    first, second = weights(1), weights(2)
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) > 1e-3
+    # Probabilities under vLLM when the tokens were drawn, against those that the trainer computes again.
+    differences = read_scalars(run_dir / "tensorboard")["training/rollout_probs_diff_max"]
+    assert all(value < 1e-4 for value in differences.values()), differences
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_rerun_resumes_and_ctrl_c_leaves_no_process(arguments: list[str], run_dir: Path) -> None:
+    run = TrainingRun([*arguments, "trainer.total_training_steps=50", "trainer.val_before_train=false"])
+    try:
+        run.wait_for("step:3 - ", seconds=START_SECONDS)
+        run.note_family()
+        assert len(run.family) > 5, "Ray, its workers and vLLM run"
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait(seconds=60) == 130, run.tail()
+        assert run.survivors(seconds=20) == []
+    finally:
+        run.end()
+    steps = logged_steps(run_dir)
+    assert steps[:3] == [1, 2, 3], "no step is trained twice, none is skipped"
+
+
+def test_a_killed_run_leaves_no_process(arguments: list[str], tmp_path: Path) -> None:
+    run = TrainingRun([*arguments, f"run_dir={tmp_path / 'killed'}", "trainer.total_training_steps=50"])
+    try:
+        run.wait_for("all initialize finished", seconds=START_SECONDS)
+        run.note_family()
+        assert len(run.family) > 5, "Ray, its workers and vLLM run"
+        run.process.kill()
+        assert run.survivors(seconds=60) == []
+    finally:
+        run.end()

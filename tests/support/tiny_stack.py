@@ -1,0 +1,50 @@
+"""A tiny random model and the CPU preset, for tests on the real stack."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from treepo.compose import compose
+from treepo.quickstart.tokenizer import train_tokenizer
+
+
+def write_tiny_model(folder: Path) -> Path:
+    """A random Qwen2 with two layers, in float32."""
+    tokenizer = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=32,
+            max_position_embeddings=512,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            dtype=torch.float32,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def compose_tiny(model: Path, overrides: list[str]) -> DictConfig:
+    """The CPU preset on a model of its own, interpolations resolved."""
+    config = compose("cpu_quickstart", [f"actor_rollout_ref.model.path={model}", *overrides])
+    OmegaConf.resolve(config)
+    return config
+
+
+def ray_options(config: DictConfig) -> dict[str, Any]:
+    """What the preset starts Ray with."""
+    options = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
+    assert isinstance(options, dict)
+    options["runtime_env"] = {"env_vars": options["runtime_env"]["env_vars"]}
+    return {str(name): value for name, value in options.items()}

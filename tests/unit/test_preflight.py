@@ -1,0 +1,113 @@
+"""What cannot work is refused before any process starts, in one line that names the option and the remedy."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+from tiny_stack import compose_tiny, write_tiny_model
+from training_run import ROOT, write_sums
+
+from treepo.config import ConfigError
+from treepo.verl.preflight import check
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preflight")
+    write_tiny_model(folder / "model")
+    write_sums(folder / "train.parquet", 8, seed=0)
+    (folder / "not_a_table.parquet").write_text("prompt,answer\n")
+    (folder / "no_tokenizer").mkdir()
+    (folder / "no_tokenizer" / "config.json").write_text("{}")
+    (folder / "empty").mkdir()
+    return folder
+
+
+def composed(folder: Path, *overrides: str) -> DictConfig:
+    table = folder / "train.parquet"
+    defaults = [f"data.train_files=[{table}]", f"data.val_files=[{table}]"]
+    return compose_tiny(folder / "model", [*defaults, *(override.replace("@", f"{folder}/") for override in overrides)])
+
+
+def test_a_sound_configuration_passes_without_a_warning(folder: Path) -> None:
+    assert check(composed(folder)) == []
+
+
+def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
+    assert check(composed(folder, "data.train_files=@train.parquet")) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.train_files=[@missing.parquet]", "data.train_files"),
+        ("data.val_files=[@not_a_table.parquet]", "data.val_files"),
+        ("actor_rollout_ref.model.path=@nowhere", "actor_rollout_ref.model.path"),
+        ("actor_rollout_ref.model.path=@empty", "config.json"),
+        ("actor_rollout_ref.model.path=@no_tokenizer", "actor_rollout_ref.model.tokenizer_path"),
+        ("actor_rollout_ref.rollout.n=3", "set treepo.width alone"),
+        ("algorithm.adv_estimator=treep", "did you mean treepo?"),
+        ("algorithm.adv_estimator=xyz", "it must be one of treepo,"),
+        ("trainer.v1.trainer_mode=colocate_async", "trainer.v1.trainer_mode=sync"),
+        ("actor_rollout_ref.rollout.max_model_len=100", "need 256"),
+        ("treepo.width=1", "treepo.width=1 is refused"),
+    ],
+)
+def test_what_cannot_work_is_one_line(folder: Path, override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check(composed(folder, override))
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_verls_own_estimators_are_known(folder: Path) -> None:
+    assert check(composed(folder, "algorithm.adv_estimator=grpo")) == []
+
+
+def test_a_response_length_out_of_reach_is_a_warning(folder: Path) -> None:
+    warnings = check(composed(folder, "treepo.max_depth=2"))
+    assert warnings == [
+        "treepo.max_depth x treepo.segment_length = 64 is below data.max_response_length=160: the last 96 tokens of a "
+        "response can never be used"
+    ]
+
+
+def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:
+    (warning,) = check(composed(folder, "actor_rollout_ref.rollout.enable_prefix_caching=false"))
+    assert warning.startswith("actor_rollout_ref.rollout.enable_prefix_caching=false")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--config-name", "cpu_quickstrat"], "error: --config-name cpu_quickstrat is not a preset"),
+        (["treepo.widht=3"], "error: treepo.widht is not an option; did you mean treepo.width?"),
+        (["treepo.width=1"], "error: treepo.width=1 is refused"),
+    ],
+)
+def test_the_launcher_prints_one_line_and_ends_with_status_2(arguments: list[str], line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "recipe.treepo.main_treepo", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_launcher_prints_the_composed_configuration() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "recipe.treepo.main_treepo", "-cn", "cpu_quickstart", "--cfg", "job", "treepo.width=6"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert "  width: 6\n" in done.stdout
