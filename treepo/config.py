@@ -6,100 +6,24 @@ what is misspelt, out of range or contradictory with one line that names the opt
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from enum import StrEnum
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from treepo.config_checks import check_partners, check_ranges
-
-
-class DivergenceBudget(StrEnum):
-    """How many paths a step may have."""
-
-    FIXED = "fixed"
-    RANDOM = "random"
-    STEP_TOKENS = "step_tokens"
-    RAMP = "ramp"
-
-
-class DivergenceAllocation(StrEnum):
-    """How the paths of a step are shared out among the active ones."""
-
-    EVEN = "even"
-    LOGPROB = "logprob"
-
-
-class LogProbScore(StrEnum):
-    """What allocation by log-probability looks at."""
-
-    SUM = "sum"
-    MEAN = "mean"
-    LAST_SEGMENT = "last_segment"
-
-
-class Preference(StrEnum):
-    """Whether low or high probability is favoured."""
-
-    LOW = "low"
-    HIGH = "high"
-
-
-class TemperatureSchedule(StrEnum):
-    """How the temperature of allocation by log-probability runs over training."""
-
-    CONSTANT = "constant"
-    ASCENDING = "ascending"
-    DESCENDING = "descending"
-
-
-class FallbackCandidates(StrEnum):
-    """Which finished trajectories may be cut and re-grown, and in which order."""
-
-    ANSWERED_OR_EOS = "answered_or_eos"
-    ANY = "any"
-    BY_REASON = "by_reason"
-    BY_REASON_SOFT = "by_reason_soft"
-    LONGER_FIRST = "longer_first"
-    ANSWERED_MIN_SEGMENTS = "answered_min_segments"
-
-
-class CutPosition(StrEnum):
-    """Where a fallback cuts its candidate."""
-
-    RANDOM = "random"
-    LOWEST_LOGPROB = "lowest_logprob"
-    BLOCK = "block"
-    FROM_START = "from_start"
-    NONE = "none"
-
-
-class TotalBudget(StrEnum):
-    """What bounds a prompt's tree."""
-
-    TRAJECTORIES = "trajectories"
-    RESPONSE_TOKENS = "response_tokens"
-
-
-class AnswerRule(StrEnum):
-    """When a path counts as answered."""
-
-    BOXED = "boxed"
-    BOXED_AND_EOS = "boxed_and_eos"
-
-
-class RepetitionPriority(StrEnum):
-    """Whether the repetition rule is asked before or after all other rules."""
-
-    FIRST = "first"
-    LAST = "last"
-
-
-class SubgroupWeighting(StrEnum):
-    """How the terms of the ``treepo`` advantage are averaged (paper, Eq. 5 and 6)."""
-
-    AVERAGE = "average"
-    GROUP_SIZE = "group_size"
+from treepo.policies import (
+    AnswerRule,
+    CutPosition,
+    DivergenceAllocation,
+    DivergenceBudget,
+    FallbackCandidates,
+    LogProbScore,
+    Preference,
+    RepetitionPriority,
+    SubgroupWeighting,
+    TemperatureSchedule,
+    TotalBudget,
+)
 
 
 class _Options(BaseModel):

@@ -4,7 +4,8 @@ import math
 import random
 from collections.abc import Sequence
 
-from treepo.config import LogProbAllocationConfig, LogProbScore, Preference, TemperatureSchedule
+from treepo.config import LogProbAllocationConfig
+from treepo.policies import LogProbScore, Preference, TemperatureSchedule
 from treepo.tree.node import Node, Path
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from treepo.config import BudgetConfig, TotalBudget
+from treepo.config import BudgetConfig
+from treepo.policies import TotalBudget
 
 
 def target_while_active(

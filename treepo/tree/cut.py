@@ -3,7 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from treepo.config import CutPosition, FallbackConfig, Preference
+from treepo.config import FallbackConfig
+from treepo.policies import CutPosition, Preference
 from treepo.tree.allocation import softmax
 from treepo.tree.node import Trajectory
 

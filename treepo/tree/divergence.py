@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable
 
-from treepo.config import DivergenceBudget, TreePOConfig
+from treepo.config import TreePOConfig
+from treepo.policies import DivergenceBudget
 
 
 def draw_divergence(config: TreePOConfig, rng: random.Random) -> int:

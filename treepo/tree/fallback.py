@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from treepo.config import FallbackCandidates
+from treepo.policies import FallbackCandidates
 from treepo.tree.node import FinishReason, Trajectory
 
 

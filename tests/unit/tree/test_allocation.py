@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_trees import trajectory
 
-from treepo.config import LogProbAllocationConfig, LogProbScore, Preference
+from treepo.config import LogProbAllocationConfig
+from treepo.policies import LogProbScore, Preference
 from treepo.tree.allocation import PathScores, allocate_by_score, allocate_evenly, softmax, temperature
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from scripted_trees import trajectory
 
-from treepo.config import FallbackCandidates
+from treepo.policies import FallbackCandidates
 from treepo.tree import FinishReason
 from treepo.tree.fallback import Candidate, order_candidates, reason_weight, share_out
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from scripted_trees import by_request, decode, grow, grow_with_history, make_sampler, segment, texts, trajectory
 
-from treepo.config import CutPosition, FallbackConfig
+from treepo.config import FallbackConfig
+from treepo.policies import CutPosition
 from treepo.tree import FinishReason
 from treepo.tree.allocation import allocate_evenly
 from treepo.tree.cut import cut_position
