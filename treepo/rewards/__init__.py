@@ -1,0 +1,1 @@
+"""Rewards of responses; :mod:`treepo.rewards.math` is the one that the trainer configuration names."""

@@ -1,0 +1,203 @@
+"""math-verify behind a limit: whatever an answer makes it do, the verdict comes in bounded time.
+
+Parsing and comparing run in a process of their own, which is killed when it takes too long, cannot take more memory
+than it is given, and dies with its parent. math-verify's own limits work with signals, which only a main thread can
+receive; they are off, and the limit of the process holds instead.
+"""
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from pebble import ProcessExpired, ProcessPool
+
+logger = logging.getLogger(__name__)
+
+START_LIMIT = 120.0
+"""Seconds a new process may take to import its libraries; several times what a busy machine needs."""
+ANSWERS_PER_PROCESS = 2000
+"""A process is replaced after so many answers, so that what its libraries keep does not add up."""
+REMEMBERED = 4096
+"""Verdicts that are kept: the trajectories of one prompt give the same few answers."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Judge:
+    """Decides with math-verify whether answers are equal; safe to call from any thread.
+
+    The processes start with the first question. A question whose process is killed counts as a wrong answer.
+
+    Args:
+        workers: Processes, and so questions at a time; others wait.
+        timeout: Seconds for one question.
+        memory: Bytes that a process may take on top of what it has after its imports.
+    """
+
+    def __init__(self, *, workers: int = 1, timeout: float = 5.0, memory: int = 1 << 30) -> None:
+        self._workers = workers
+        self._timeout = timeout
+        self._memory = memory
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._ask)
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def equal(self, gold: str, answer: str) -> bool:
+        """Whether an answer equals the ground truth, both LaTeX or plain text.
+
+        Raises:
+            RuntimeError: The judging process does not start or dies again and again without being asked anything.
+        """
+        return self._remembered(gold, answer)
+
+    def close(self) -> None:
+        """Ends the processes; the next question starts new ones."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.end()
+
+    def _reset(self) -> None:
+        """Also after a fork, where neither the processes nor the threads that hold locks exist any more."""
+        self._lock = threading.Lock()
+        # A question enters the pool only when a process is free: so its clock and its limits are its own.
+        self._places = threading.BoundedSemaphore(self._workers)
+        self._running: _Running | None = None
+
+    def _ask(self, gold: str, answer: str) -> bool:
+        with self._places:
+            for _ in range(2):
+                running = self._current()
+                try:
+                    return running.ask(gold, answer, timeout=self._timeout)
+                except _BrokenPoolError as error:
+                    logger.warning("the process that judges answers is started anew: %s", error)
+                    self._discard(running)
+        raise RuntimeError("the process that judges answers does not run; see the log for its error")
+
+    def _current(self) -> "_Running":
+        with self._lock:
+            if self._running is None:
+                self._running = _Running(workers=self._workers, memory=self._memory)
+            return self._running
+
+    def _discard(self, running: "_Running") -> None:
+        with self._lock:
+            if self._running is running:
+                self._running = None
+        running.end()
+
+
+class _BrokenPoolError(Exception):
+    """The pool cannot answer; no verdict on the answer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Running:
+    """One pool and the thread that keeps it.
+
+    A parent's death signal is sent when the *thread* that started the child ends, so the pool is started by a thread
+    that lives as long as the pool does.
+    """
+
+    workers: int
+    memory: int
+    _pool: ProcessPool = field(init=False)
+    _started: threading.Event = field(init=False, default_factory=threading.Event)
+    _ended: threading.Event = field(init=False, default_factory=threading.Event)
+    _keeper: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pool = ProcessPool(
+            max_workers=self.workers,
+            max_tasks=ANSWERS_PER_PROCESS,
+            initializer=_prepare_process,
+            initargs=(os.getpid(), self.memory),
+            context=multiprocessing.get_context("spawn"),
+        )
+        self._keeper = threading.Thread(target=self._keep, name="answer-judge", daemon=True)
+        self._keeper.start()
+        self._started.wait(START_LIMIT)
+
+    def _keep(self) -> None:
+        try:
+            assert self._pool.active  # reading this starts the pool
+        finally:
+            self._started.set()
+        self._ended.wait()
+        self._pool.stop()
+        self._pool.join()
+
+    def end(self) -> None:
+        """Ends the processes."""
+        self._ended.set()
+        self._keeper.join(START_LIMIT)
+
+    def ask(self, gold: str, answer: str, *, timeout: float) -> bool:
+        """One question; a killed process means no.
+
+        Raises:
+            _BrokenPoolError: The pool is out of order.
+        """
+        try:
+            future = self._pool.schedule(math_verify_equal, args=(gold, answer), timeout=timeout)
+        except RuntimeError as error:
+            raise _BrokenPoolError(str(error)) from error
+        self._wait(future, timeout + START_LIMIT)
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, BrokenProcessPool):
+            raise _BrokenPoolError(str(error)) from error
+        if not isinstance(error, TimeoutError | ProcessExpired | MemoryError | RecursionError):
+            logger.warning("math-verify failed on the answer %.256r, which counts as wrong", answer, exc_info=error)
+        return False
+
+    def _wait(self, future: Future[bool], limit: float) -> None:
+        deadline = time.monotonic() + limit
+        while not future.done():
+            try:
+                future.exception(timeout=0.5)
+            except TimeoutError:
+                # A pool that breaks between two questions forgets the next one.
+                if not self._pool.active or time.monotonic() > deadline:
+                    raise _BrokenPoolError("no answer from the process") from None
+
+
+def math_verify_equal(gold: str, answer: str) -> bool:
+    """Parses both and compares them, without any limit; runs in the judging process.
+
+    Only the answer as a whole is parsed: nothing is searched for in a text, so that a list of guesses is no answer.
+    """
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    boxed = [LatexExtractionConfig(boxed_match_priority=0)]
+
+    def read(text: str) -> list:
+        return parse(rf"\boxed{{{text}}}", boxed, parsing_timeout=None)  # type: ignore[arg-type]
+
+    return verify(read(gold), read(answer), timeout_seconds=None)
+
+
+def _prepare_process(parent: int, memory: int) -> None:
+    """Ties a new judging process to its parent, warms it up and limits its memory."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it died before the signal was arranged
+        os._exit(1)
+    # The pool's handler is Python code, which a long computation in C keeps waiting.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    math_verify_equal("1", "2")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
