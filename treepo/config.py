@@ -116,7 +116,7 @@ class RepetitionConfig(_Options):
         default=RepetitionPriority.FIRST, description="Asked before or after all other rules."
     )
     substring: int = Field(default=32, ge=1, description="Length in characters of the substring that repeats.")
-    count: int = Field(default=8, ge=2, description="How often it must occur.")
+    count: int = Field(default=8, ge=2, description="How often it must occur; occurrences may overlap.")
 
 
 class TerminationConfig(_Options):

@@ -86,11 +86,10 @@ class TextReader:
         if not rule.enabled:
             self._scans[node.id] = TextScan(answer=answer, tail="")
             return False
-        reach = rule.substring * rule.count - 1
         seen = scan.tail + text
-        self._scans[node.id] = TextScan(answer=answer, tail=seen[-reach:])
-        # The tail is one character too short for all occurrences, so the last of them ends in the node.
-        return has_repetition(seen, substring=rule.substring, count=rule.count)
+        self._scans[node.id] = TextScan(answer=answer, tail=seen[-rule.substring * rule.count :])
+        # What was repeated before the node is not its doing: an occurrence has to end in the node.
+        return has_repetition(seen, substring=rule.substring, count=rule.count, new_from=len(scan.tail))
 
     def split(self, before: Path, node: Node, head: Node, tail: Node) -> None:
         """Takes note that `node` behind `before` became `head` and `tail`."""

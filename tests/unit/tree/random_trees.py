@@ -222,8 +222,8 @@ def expected_reason(sampler: TreeSampler, asked: Asked, history: list[Asked]) ->
     """Step 3 of the sampler, written once more over the whole text."""
     config = sampler.config
     rule = config.termination.repetition
-    reach = asked.prefix[-(rule.substring * rule.count - 1) :] + asked.answer
-    repeated = rule.enabled and slow_has_repetition(reach, rule.substring, rule.count)
+    tail = asked.prefix[-rule.substring * rule.count :]
+    repeated = rule.enabled and slow_has_repetition(tail + asked.answer, rule.substring, rule.count, len(tail))
     boxed = slow_has_box(asked.text)
     ended = asked.text.endswith("$")
     rules = [
@@ -236,8 +236,11 @@ def expected_reason(sampler: TreeSampler, asked: Asked, history: list[Asked]) ->
     return next((reason for reason, holds in rules if holds), None)
 
 
-def slow_has_repetition(text: str, substring: int, count: int) -> bool:
-    return any(text.count(text[start : start + substring]) >= count for start in range(len(text) - substring + 1))
+def slow_has_repetition(text: str, substring: int, count: int, new_from: int = 0) -> bool:
+    starts: dict[str, list[int]] = {}
+    for start in range(len(text) - substring + 1):
+        starts.setdefault(text[start : start + substring], []).append(start)
+    return any(len(found) >= count and found[-1] + substring > new_from for found in starts.values())
 
 
 def slow_has_box(text: str) -> bool:
