@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from treepo.config import FallbackConfig
 from treepo.policies import FallbackCandidates
 from treepo.tree.node import FinishReason, Trajectory
 
@@ -35,28 +36,24 @@ _OPEN_ANSWER_WEIGHT = 6
 
 
 def order_candidates(
-    policy: FallbackCandidates,
-    finished: Sequence[Candidate],
-    *,
-    least_length: int,
-    rng: random.Random,
+    options: FallbackConfig, finished: Sequence[Candidate], *, window: int, rng: random.Random
 ) -> list[Candidate]:
     """The trajectories that may be cut, in the order in which they are taken.
 
     Args:
-        policy: The rule; where it leaves an order open, the order is random.
+        options: The rule; where it leaves an order open, the order is random.
         finished: All finished trajectories.
-        least_length: Tokens that `answered_min_segments` asks for; not read by other policies.
+        window: Tokens of a cut window.
         rng: The prompt's random stream.
     """
-    candidates = [candidate for candidate in finished if _is_candidate(policy, candidate, least_length)]
-    match policy:
+    candidates = [candidate for candidate in finished if _is_candidate(options, candidate.trajectory, window)]
+    match options.candidates:
         case FallbackCandidates.BY_REASON_SOFT:
             return _gumbel_order(candidates, [reason_weight(candidate) for candidate in candidates], rng)
         case FallbackCandidates.LONGER_FIRST:
             return _gumbel_order(candidates, [candidate.trajectory.length for candidate in candidates], rng)
     rng.shuffle(candidates)
-    if policy is FallbackCandidates.BY_REASON:
+    if options.candidates is FallbackCandidates.BY_REASON:
         candidates.sort(key=reason_weight, reverse=True)
     return candidates
 
@@ -81,13 +78,13 @@ def share_out(remaining: int, candidates: int, divergence: int) -> list[int]:
     return shares
 
 
-def _is_candidate(policy: FallbackCandidates, candidate: Candidate, least_length: int) -> bool:
-    trajectory = candidate.trajectory
-    match policy:
+def _is_candidate(options: FallbackConfig, trajectory: Trajectory, window: int) -> bool:
+    match options.candidates:
         case FallbackCandidates.ANSWERED_OR_EOS:
             return trajectory.reason in _ENDED
         case FallbackCandidates.ANSWERED_MIN_SEGMENTS:
-            return trajectory.reason is FinishReason.ANSWERED and trajectory.length >= least_length
+            assert options.min_segments is not None, "the configuration needs it with this policy"
+            return trajectory.reason is FinishReason.ANSWERED and trajectory.length >= options.min_segments * window
     return True
 
 

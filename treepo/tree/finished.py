@@ -51,12 +51,7 @@ class FinishedPaths:
         """
         options = self._config.fallback
         window = options.window or self._config.segment_length
-        candidates = order_candidates(
-            options.candidates,
-            self._candidates(),
-            least_length=(options.min_segments or 0) * window,
-            rng=self._rng,
-        )
+        candidates = order_candidates(options, self._candidates(), window=window, rng=self._rng)
         if not candidates:
             return [at_root(from_fallback=True)]
         if options.cut is CutPosition.FROM_START:

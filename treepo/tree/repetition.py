@@ -3,7 +3,7 @@
 from collections import Counter
 
 
-def has_repetition(text: str, *, substring: int, count: int, new_from: int = 0) -> bool:
+def has_repetition(text: str, *, substring: int, count: int, new_from: int) -> bool:
     """Whether some substring occurs often enough in a text, at least once with its end in the new part.
 
     Occurrences may overlap. Counting every substring would cost the product of the lengths. So first a cheap look at

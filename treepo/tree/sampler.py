@@ -78,7 +78,7 @@ class TreeSampler:
         self._texts = TextReader(config.termination, decode)
         self._scores = PathScores()
         self._wanted: dict[int, OpenRequest] = {}
-        self._grown: list[tuple[int, GrowingPath]] = []
+        self._grown: dict[int, GrowingPath] = {}
         self._finished = FinishedPaths(config, node_ids=self._node_ids, texts=self._texts, rng=self._rng)
         self._counter = TreeCounter()
 
@@ -112,7 +112,7 @@ class TreeSampler:
         wanted = self._check_segment(segment)
         del self._wanted[segment.request_id]
         self._counter.segment(segment)
-        self._grown.append((segment.request_id, self._grow(wanted, segment)))
+        self._grown[segment.request_id] = self._grow(wanted, segment)
         return [] if self._wanted else self._next_step()
 
     def tree(self) -> Tree:
@@ -158,8 +158,8 @@ class TreeSampler:
         )
 
     def _next_step(self) -> list[SegmentRequest]:
-        grown = [path for _, path in sorted(self._grown, key=lambda entry: entry[0])]
-        self._grown = []
+        grown = [self._grown[request_id] for request_id in sorted(self._grown)]
+        self._grown = {}
         self._counter.steps += 1
         for path in grown:
             if path.reason is not None:

@@ -236,7 +236,7 @@ def expected_reason(sampler: TreeSampler, asked: Asked, history: list[Asked]) ->
     return next((reason for reason, holds in rules if holds), None)
 
 
-def slow_has_repetition(text: str, substring: int, count: int, new_from: int = 0) -> bool:
+def slow_has_repetition(text: str, substring: int, count: int, new_from: int) -> bool:
     starts: dict[str, list[int]] = {}
     for start in range(len(text) - substring + 1):
         starts.setdefault(text[start : start + substring], []).append(start)

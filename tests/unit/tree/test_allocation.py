@@ -49,6 +49,10 @@ def test_the_largest_remainders_round_up():
 def test_preferring_low_turns_the_order_round():
     assert by_score(6, [-1.0, -9.0], prefer=Preference.HIGH) == [5, 1]
     assert by_score(6, [-1.0, -9.0], prefer=Preference.LOW) == [1, 5]
+    scores = [math.log(0.5), math.log(0.3), math.log(0.2)]
+    for total in range(3, 30):
+        opposite = by_score(total, [-score for score in scores], prefer=Preference.LOW)
+        assert opposite == by_score(total, scores, prefer=Preference.HIGH)
 
 
 def test_a_high_temperature_makes_it_even_and_a_low_one_greedy():

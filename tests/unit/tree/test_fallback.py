@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from scripted_trees import trajectory
 
+from treepo.config import FallbackConfig
 from treepo.policies import FallbackCandidates
 from treepo.tree import FinishReason
 from treepo.tree.fallback import Candidate, order_candidates, reason_weight, share_out
@@ -27,14 +28,12 @@ FINISHED = [candidate(index, reason) for index, reason in enumerate(REASONS)]
 
 
 def orders(
-    policy: str, finished: list[Candidate], *, draws: int = 200, least_length: int = 0
+    policy: str, finished: list[Candidate], *, draws: int = 200, window: int = 4, min_segments: int = 1
 ) -> Counter[tuple[int, ...]]:
     rng = random.Random(0)
+    options = FallbackConfig(candidates=FallbackCandidates(policy), min_segments=min_segments)
     return Counter(
-        tuple(
-            entry.index
-            for entry in order_candidates(FallbackCandidates(policy), finished, least_length=least_length, rng=rng)
-        )
+        tuple(entry.index for entry in order_candidates(options, finished, window=window, rng=rng))
         for _ in range(draws)
     )
 
@@ -84,7 +83,10 @@ def test_answered_min_segments_takes_long_answers_only():
     lengths = ["abc", "abcd", "abcdefgh"]
     finished = [candidate(index, FinishReason.ANSWERED, text) for index, text in enumerate(lengths)]
     finished.append(candidate(3, FinishReason.EOS, "abcdefgh"))
-    assert set(orders("answered_min_segments", finished, least_length=4)) == {(1, 2), (2, 1)}
+    assert set(orders("answered_min_segments", finished, window=4)) == {(1, 2), (2, 1)}
+    assert set(orders("answered_min_segments", finished, window=4, min_segments=2)) == {(2,)}
+    assert set(orders("answered_min_segments", finished, window=3, min_segments=2)) == {(2,)}
+    assert set(orders("answered_min_segments", finished, window=5, min_segments=2)) == {()}
 
 
 @pytest.mark.parametrize("policy", list(FallbackCandidates))

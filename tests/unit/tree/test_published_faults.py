@@ -10,7 +10,7 @@ import pytest
 from scripted_trees import by_request, decode, grow, grow_with_history, make_sampler, segment, texts, trajectory
 
 from treepo.config import FallbackConfig
-from treepo.policies import CutPosition
+from treepo.policies import CutPosition, FallbackCandidates
 from treepo.tree import FinishReason
 from treepo.tree.allocation import allocate_evenly
 from treepo.tree.cut import cut_position
@@ -41,8 +41,8 @@ def test_strict_order_takes_answered_first_and_repetition_last():
         Candidate(index=index, trajectory=trajectory("abcd", reason=reason), open_answer=False)
         for index, reason in enumerate(reasons)
     ]
-    policy = make_sampler(fallback={"candidates": "by_reason"}).config.fallback.candidates
-    ordered = order_candidates(policy, finished, least_length=0, rng=random.Random(0))
+    options = FallbackConfig(candidates=FallbackCandidates.BY_REASON)
+    ordered = order_candidates(options, finished, window=4, rng=random.Random(0))
     assert [entry.index for entry in ordered] == [1, 2, 0]
 
 

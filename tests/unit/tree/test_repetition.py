@@ -27,19 +27,19 @@ def test_a_planted_repetition_is_found_wherever_it_lies(seed: int):
     draw = random.Random(seed)
     phrase = "".join(draw.choices("abcdefghijklmnop ", k=32))
     text = "".join(phrase + "".join(draw.choices("qrstuvwxyz", k=draw.randint(0, 40))) for _ in range(8))
-    assert has_repetition("0123456789" + text, substring=32, count=8)
-    assert not has_repetition(text.replace(phrase, "?", 1), substring=32, count=8)
+    assert has_repetition("0123456789" + text, substring=32, count=8, new_from=0)
+    assert not has_repetition(text.replace(phrase, "?", 1), substring=32, count=8, new_from=0)
 
 
 @pytest.mark.parametrize(("times", "repeated"), [(7, False), (8, True), (9, True)])
 def test_the_count_is_exact(times: int, repeated: bool):
     phrases = "".join(f"the same thirty-two characters!!{index}" for index in range(times))
-    assert has_repetition(phrases, substring=32, count=8) == repeated
+    assert has_repetition(phrases, substring=32, count=8, new_from=0) == repeated
 
 
 def test_occurrences_may_overlap():
-    assert not has_repetition("-" * 38, substring=32, count=8)
-    assert has_repetition("-" * 39, substring=32, count=8)
+    assert not has_repetition("-" * 38, substring=32, count=8, new_from=0)
+    assert has_repetition("-" * 39, substring=32, count=8, new_from=0)
 
 
 def test_an_occurrence_must_end_in_the_new_part():

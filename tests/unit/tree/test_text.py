@@ -51,8 +51,22 @@ def test_a_repetition_reaches_back_no_further_than_its_own_length():
     assert read_all(reader(substring=2, count=3), nodes("ab.abc", "ab")) == [False, True]
 
 
-def test_without_the_rule_nothing_repeats():
-    assert read_all(reader(enabled=False, substring=1, count=2), nodes("aaaa", "aaaa")) == [False, False]
+def test_without_the_rule_nothing_repeats_and_no_text_is_kept():
+    texts = reader(enabled=False, substring=1, count=2)
+    path = nodes("aaaa", "aaaa")
+    assert read_all(texts, path) == [False, False]
+    assert texts.after(tuple(path)).tail == ""
+
+
+def test_there_is_no_text_before_the_first_segment():
+    assert reader().after(()).tail == ""
+
+
+def test_only_the_end_of_the_text_is_kept():
+    texts = reader(substring=2, count=3)
+    path = nodes("abc", "defghij")
+    read_all(texts, path)
+    assert [texts.after(tuple(path[:end])).tail for end in (1, 2)] == ["abc", "efghij"]
 
 
 def test_a_split_keeps_what_was_read():

@@ -276,6 +276,73 @@ def test_a_window_begun_counts_as_depth_after_a_cut():
     )
 
 
+def test_a_cut_inside_a_box_remembers_that_the_box_is_open():
+    # Cut before the `~`, behind `2`: the brace that closes the box comes from the new segment.
+    assert_tree(
+        r"""
+        ?
+        └─ \boxed{1
+           └─ 2
+              ├─ ~$ eos
+              └─ }$ answered
+        """,
+        {0: r"\boxed{1", 1: "2~$", 2: "}$"},
+        width=2,
+        segment_length=8,
+        max_divergence=1,
+        fallback={"cut": "lowest_logprob"},
+    )
+
+
+def test_a_split_leaves_shorter_trajectories_alone():
+    assert_tree(
+        """
+        ?
+        ├─ bcde
+        │  └─ f
+        │     ├─ zg$ eos
+        │     └─ h$ eos
+        └─ a$ eos
+        """,
+        {0: "bcde", 1: "a$", 2: "fzg$", 3: "h$"},
+        width=3,
+        initial_divergence=(2, 2),
+        max_divergence=1,
+        fallback={"cut": "lowest_logprob", "window": 4},
+        seed=4,
+    )
+
+
+def test_an_open_answer_comes_before_a_mere_end():
+    script = {0: "abcd$", 1: r"\boxed{5$", 2: r"\boxed{}$", 3: "i$", 4: "j$"}
+    _, history = grow_with_history(
+        make_sampler(
+            width=5,
+            segment_length=9,
+            max_divergence=1,
+            initial_divergence=(3, 3),
+            fallback={"candidates": "by_reason", "cut": "lowest_logprob", "window": 1},
+        ),
+        by_request(script),
+    )
+    # The answered one is cut before its `}`, the open one before its `{`.
+    assert [entry.prefix for entry in history if entry.step == 2] == [r"\boxed{", r"\boxed"]
+
+
+def test_only_long_answers_are_candidates_where_asked_for():
+    script = {0: r"\boxed{5}$", 1: r"a\boxed{5}b$", 2: "c$", 3: "d$"}
+    _, history = grow_with_history(
+        make_sampler(
+            segment_length=12,
+            max_divergence=1,
+            initial_divergence=(2, 2),
+            fallback={"candidates": "answered_min_segments", "min_segments": 3, "window": 4, "max_back": 1},
+        ),
+        by_request(script),
+    )
+    assert [entry.prefix for entry in history if entry.step > 1] == [r"a\boxed{"] * 2
+
+
 def test_without_a_candidate_one_path_starts_afresh():
     tree, history = grow_with_history(
         make_sampler(termination={"repetition": {"substring": 2, "count": 2}}),
@@ -339,6 +406,25 @@ def test_allocation_by_log_prob_forks_the_less_probable_path():
         divergence={**by_logprob, "transfer": False},
         **options,
     )
+
+
+@pytest.mark.parametrize(("score", "forked"), [("sum", 1), ("mean", 0), ("last_segment", 1)])
+def test_scores_look_at_the_path_or_at_its_last_segment(score: str, forked: int):
+    # Sums: -122 - 97 and -218 - 98; means: -109.5 and -105.3; last segments: -97 and -98.
+    _, history = grow_with_history(
+        make_sampler(
+            width=3,
+            divergence={
+                "budget": "ramp",
+                "allocation": "logprob",
+                "logprob": {"score": score, "prefer": "low", "temperature": 0.1},
+            },
+        ),
+        filled({0: "z", 1: "mm", 2: "a", 3: "b"}),
+    )
+    assert [entry.request.parent for entry in history if entry.step == 3 and not entry.request.continues] == [
+        2 + forked
+    ]
 
 
 def test_a_schedule_reads_the_progress_of_the_training():
