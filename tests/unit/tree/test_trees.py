@@ -308,8 +308,9 @@ def test_a_split_leaves_shorter_trajectories_alone():
         width=3,
         initial_divergence=(2, 2),
         max_divergence=1,
-        fallback={"cut": "lowest_logprob", "window": 4},
-        seed=4,
+        divergence={"transfer": False},
+        fallback={"cut": "lowest_logprob"},
+        seed=0,
     )
 
 
