@@ -314,7 +314,8 @@ def test_a_split_leaves_shorter_trajectories_alone():
     )
 
 
-def test_an_open_answer_comes_before_a_mere_end():
+@pytest.mark.parametrize("seed", range(10))
+def test_an_open_answer_comes_before_a_mere_end(seed: int):
     script = {0: "abcd$", 1: r"\boxed{5$", 2: r"\boxed{}$", 3: "i$", 4: "j$"}
     _, history = grow_with_history(
         make_sampler(
@@ -323,6 +324,7 @@ def test_an_open_answer_comes_before_a_mere_end():
             max_divergence=1,
             initial_divergence=(3, 3),
             fallback={"candidates": "by_reason", "cut": "lowest_logprob", "window": 1},
+            seed=seed,
         ),
         by_request(script),
     )
