@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from treepo.config import ConfigError, TreePOConfig
+from treepo.config import ConfigError, TreePOConfig, load_config
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
@@ -49,6 +49,17 @@ def compose(name: str, overrides: Sequence[str], *, config_dir: Path | None = No
             return hydra_compose(name, overrides=[search, *overrides])
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_describe(name, search, error)) from error
+
+
+def tree_options(config: DictConfig) -> TreePOConfig:
+    """The typed options of a composed configuration.
+
+    Raises:
+        ConfigError: One of them is refused.
+    """
+    options = OmegaConf.to_container(config.treepo, resolve=True)
+    assert isinstance(options, dict), "the group treepo holds options by name"
+    return load_config({str(name): value for name, value in options.items()})
 
 
 def _verl_config_dir() -> Path:

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(config: DictConfig) -> int:
     import ray
+    from ray.exceptions import RayError
     from verl.trainer.main_ppo import run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
@@ -76,7 +77,7 @@ def _train(config: DictConfig) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command goes on from the last checkpoint in {config.run_dir}\n")
         return _INTERRUPTED
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         sys.stderr.write(f"{error}\nerror: training failed; the cause stands above, logs are in {config.run_dir}\n")
         return 1
     finally:

@@ -48,7 +48,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="seed of the training: data order and trees")] = 0,
 ) -> None:
     """Makes a task and a tiny model, trains it with TreePO, evaluates it, and shows what came out."""
-    from treepo.quickstart import prepare
+    from treepo.quickstart.prepare import prepare
 
     seconds: dict[str, float] = {}
     with _stage("1/4 task and 2/4 warm-started model", "2 minutes, at once when cached", seconds):
@@ -137,7 +137,7 @@ def _follow(output: IO[str], log: IO[str]) -> list[str]:
             log.write(line)
             log.flush()
             last.append(line)
-        step = _step_line(line)
+        step = step_line(line)
         now = time.monotonic()
         if step is not None:
             console.print(f"      {step}")
@@ -147,7 +147,7 @@ def _follow(output: IO[str], log: IO[str]) -> list[str]:
             shown = now
 
 
-def _step_line(line: str) -> str | None:
+def step_line(line: str) -> str | None:
     """A step of verl's console logger, in short; None for any other line."""
     found = _STEP.search(line)
     if found is None:

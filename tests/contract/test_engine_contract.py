@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -46,7 +47,9 @@ async def _on_vllm(folder: Path) -> AsyncIterator[Bench]:
     config = compose_tiny(model, ["actor_rollout_ref.rollout.nnodes=1", "actor_rollout_ref.rollout.load_format=auto"])
     ray.init(address="local", **ray_options(config))
     try:
-        client = LLMServerManager.create(config).get_client()
+        # Outside a coroutine function verl runs its own event loop and returns the manager itself.
+        manager: Any = LLMServerManager.create(config)
+        client = manager.get_client()
         eos = AutoTokenizer.from_pretrained(model).eos_token_id
 
         def make(tree_id: str) -> SegmentEngine:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -17,11 +18,15 @@ def parameters(function: object) -> list[str]:
     return [name for name in names if name != "_ray_trace_ctx"]
 
 
+def behind(actor_class: Any) -> type:
+    return actor_class.__ray_metadata__.modified_class
+
+
 @pytest.fixture(scope="module")
 def worker() -> type:
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
-    return AgentLoopWorkerTQ.__ray_metadata__.modified_class
+    return behind(AgentLoopWorkerTQ)
 
 
 def test_the_version_is_in_the_supported_range() -> None:
@@ -114,4 +119,4 @@ def test_the_tree_worker_and_runner_extend_the_classes_behind_verls_actors(worke
     from treepo.verl.task_runner import TreeTaskRunner
 
     assert issubclass(TreeAgentLoopWorker, worker)
-    assert issubclass(TreeTaskRunner, TaskRunnerV1.__ray_metadata__.modified_class)
+    assert issubclass(TreeTaskRunner, behind(TaskRunnerV1))

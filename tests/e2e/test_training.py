@@ -14,6 +14,7 @@ from treepo.quickstart.report import read_scalars
 
 START_SECONDS = 240.0
 WIDTH, PROMPTS = 4, 4
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,6 +32,8 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
         # Large enough that serving the weights of the step before would show.
         "actor_rollout_ref.actor.optim.lr=1e-2",
+        # A random model never answers, and equal rewards would leave the weights as they are.
+        f"reward.custom_reward_function.path={SUPPORT / 'dense_reward.py'}",
         f"treepo.width={WIDTH}",
         "treepo.segment_length=16",
         "treepo.max_depth=4",
@@ -102,6 +105,7 @@ def test_a_killed_run_leaves_no_process(arguments: list[str], tmp_path: Path) ->
         run.note_family()
         assert len(run.family) > 5, "Ray, its workers and vLLM run"
         run.process.kill()
-        assert run.survivors(seconds=60) == []
+        # Ray's own agents notice that their node is gone after about a minute.
+        assert run.survivors(seconds=150) == []
     finally:
         run.end()

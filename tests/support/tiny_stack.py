@@ -23,7 +23,7 @@ def write_tiny_model(folder: Path) -> Path:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=1,
-            head_dim=32,
+            head_dim=32,  # pyright: ignore[reportCallIssue]
             max_position_embeddings=512,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

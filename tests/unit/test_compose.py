@@ -3,28 +3,23 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from treepo.compose import CONFIG_DIR, compose
-from treepo.config import ConfigError, load_config
+from treepo.compose import CONFIG_DIR, compose, tree_options
+from treepo.config import ConfigError
 
 PRESETS = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
-
-
-def options(config):
-    return load_config(OmegaConf.to_container(config.treepo, resolve=True))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_composes_and_its_options_are_valid(preset: str) -> None:
     config = compose(preset, [])
-    assert options(config).width == config.actor_rollout_ref.rollout.n
+    assert tree_options(config).width == config.actor_rollout_ref.rollout.n
 
 
-def test_the_overrides_of_the_readme_reach_the_typed_options() -> None:
+def test_the_overrides_of_the_readme_reach_the_typed_tree_options() -> None:
     config = compose("cpu_quickstart", ["treepo.max_divergence=3", "treepo.segment_length=16"])
-    assert options(config).max_divergence == 3
-    assert options(config).segment_length == 16
+    assert tree_options(config).max_divergence == 3
+    assert tree_options(config).segment_length == 16
 
 
 def test_width_sets_the_rows_per_prompt_of_verl() -> None:
@@ -60,7 +55,7 @@ def test_a_misspelt_override_is_one_line_with_a_remedy(override: str, line: str)
 )
 def test_a_value_out_of_range_is_one_line_that_names_the_option(override: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        options(compose("cpu_quickstart", [override]))
+        tree_options(compose("cpu_quickstart", [override]))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
 

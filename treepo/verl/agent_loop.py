@@ -12,7 +12,6 @@ import functools
 from typing import Any
 
 import ray
-from omegaconf import OmegaConf
 from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import register
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
@@ -20,7 +19,7 @@ from verl.utils.fs import copy_to_local
 from verl.utils.model import get_generation_config
 from verl.utils.profiler import simple_timer
 
-from treepo.config import load_config
+from treepo.compose import tree_options
 from treepo.rollout import grow_tree
 from treepo.tree import TreeSampler
 from treepo.verl.portable_engine import PortableEngine
@@ -35,7 +34,9 @@ class TreeAgentLoop(AgentLoopBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._options = load_config(OmegaConf.to_container(self.config.treepo, resolve=True))  # pyright: ignore[reportArgumentType]
+        # verl names a factory as its type.
+        self._tokenizer: Any = self.tokenizer
+        self._options = tree_options(self.config)
 
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> list[AgentLoopOutput]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Grows the tree.
@@ -48,7 +49,7 @@ class TreeAgentLoop(AgentLoopBase):
             One output per trajectory, in the order in which they finished.
         """
         prompt_ids = await self.ct_build_initial_tokens(list(kwargs["raw_prompt"]))
-        eos_token_ids = _eos_token_ids(self.config.actor_rollout_ref.model.path, self.tokenizer.eos_token_id)
+        eos_token_ids = _eos_token_ids(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id)
         sampler = TreeSampler(
             # The dataset's index and the step name a prompt alike in every run; verl's uid is drawn anew.
             prompt_id=f"step {kwargs['global_steps']} prompt {kwargs['index']}",
@@ -96,7 +97,7 @@ class TreeAgentLoop(AgentLoopBase):
         )
 
     def _decode(self, tokens: Any) -> str:
-        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
 
 
 @functools.cache
@@ -108,7 +109,8 @@ def _eos_token_ids(model_path: str, tokenizer_eos: int | None) -> frozenset[int]
     return frozenset(token for token in tokens if token is not None)
 
 
-_Worker = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # the class behind verl's Ray actor
+# The class behind verl's Ray actor.
+_Worker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class TreeAgentLoopWorker(_Worker):

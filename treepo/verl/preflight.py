@@ -4,10 +4,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from treepo.advantage import ESTIMATORS
-from treepo.config import ConfigError, TreePOConfig, load_config
+from treepo.compose import tree_options
+from treepo.config import ConfigError, TreePOConfig
 from treepo.datasets.parquet import check_parquet
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
@@ -25,7 +26,7 @@ def check(config: DictConfig) -> list[str]:
     Raises:
         ConfigError: Something cannot work; the text is one line that names the option and the remedy.
     """
-    options = load_config(OmegaConf.to_container(config.treepo, resolve=True))  # pyright: ignore[reportArgumentType]
+    options = tree_options(config)
     _check_trainer(config, options)
     for option in ("train_files", "val_files"):
         files = config.data[option]

@@ -1,9 +1,12 @@
 """verl's task runner, with trees."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 from verl.trainer.main_ppo import TaskRunnerV1
 
-_TaskRunner = TaskRunnerV1.__ray_metadata__.modified_class  # the class behind verl's Ray actor
+# The class behind verl's Ray actor.
+_TaskRunner: Any = TaskRunnerV1.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class TreeTaskRunner(_TaskRunner):

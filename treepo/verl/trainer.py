@@ -6,14 +6,14 @@ Checked against verl 0.9.1 (``verl/trainer/ppo/v1``); ``tests/contract/test_verl
 from typing import Any
 
 import transfer_queue as tq
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from treepo.advantage import ESTIMATORS
-from treepo.config import load_config
+from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
 from treepo.verl.metrics import tree_metrics
 from treepo.verl.rows import TreeFields, tree_row
@@ -24,7 +24,7 @@ class TreeTrainer(PPOTrainerSync):
 
     def __init__(self, config: DictConfig) -> None:
         # Before the base class, which builds the replay buffer.
-        self._options = load_config(OmegaConf.to_container(config.treepo, resolve=True))  # pyright: ignore[reportArgumentType]
+        self._options = tree_options(config)
         register_estimators()
         super().__init__(config)
 
@@ -55,6 +55,7 @@ class TreeTrainer(PPOTrainerSync):
         )
 
     def _tree_fields(self, batch: KVBatchMeta) -> tuple[list[str], list[TreeFields]]:
+        assert batch.partition_id is not None, "a batch belongs to a partition"
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["uid", "extra_fields"])
         uids = [_plain(value) for value in data["uid"]]
         return uids, [_plain(value)["treepo"] for value in data["extra_fields"]]

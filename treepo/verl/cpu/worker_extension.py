@@ -26,9 +26,9 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
 
 def keep_plain_weights() -> None:
     """Makes vLLM's unquantised CPU linear layers plain torch ones that read their weight at every call."""
-    utils = importlib.import_module("vllm.model_executor.layers.utils")
+    utils: Any = importlib.import_module("vllm.model_executor.layers.utils")
     utils.dispatch_cpu_unquantized_gemm = _dispatch_plain_linear
 
 
-def _dispatch_plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
+def _dispatch_plain_linear(layer: Any, remove_weight: bool) -> None:
     layer.cpu_linear = torch.nn.functional.linear

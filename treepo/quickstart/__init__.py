@@ -1,0 +1,1 @@
+"""The quickstart's own parts: a task, a tiny tokenizer and model, its warm start, and the report of a run."""
