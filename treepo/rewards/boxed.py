@@ -38,7 +38,8 @@ class BoxScan:
 
     def feed(self, text: str) -> "BoxScan":
         """The scan after ``text`` as well; a complete one stays as it is."""
-        if self.complete:
+        inside = self.open_boxes or self.pending
+        if self.complete or not (inside or "\\" in text):
             return self
         after, _ = _scan(self, self.pending + text)
         return self if after == self else after

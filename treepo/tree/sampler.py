@@ -12,7 +12,7 @@ from treepo.tree.divergence import draw_divergence, initial_requests, step_total
 from treepo.tree.finished import FinishedPaths
 from treepo.tree.growing import GrowingPath, OpenRequest, at_root
 from treepo.tree.node import FinishReason, Segment, SegmentRequest, Trajectory, Tree, make_node
-from treepo.tree.randomness import prompt_stream, request_seed
+from treepo.tree.randomness import RequestSeeds, prompt_stream
 from treepo.tree.stats import TreeCounter
 from treepo.tree.termination import classify
 from treepo.tree.text import TextReader
@@ -74,6 +74,7 @@ class TreeSampler:
             raise self._error(problem)
         self._eos_token_ids = eos_token_ids
         self._rng = prompt_stream(config.seed, prompt_id)
+        self._request_seeds = RequestSeeds(config.seed, prompt_id)
         self._node_ids = itertools.count(1)
         self._texts = TextReader(config.termination, decode)
         self._scores = PathScores()
@@ -248,7 +249,7 @@ class TreeSampler:
             max_tokens=min(self.config.segment_length, self.max_response_length - parent.length),
             continues=continues,
             parent=parent.request_id,
-            seed=request_seed(self.config.seed, self.prompt_id, request_id),
+            seed=self._request_seeds(request_id),
         )
         self._counter.requests += 1
         self._wanted[request_id] = OpenRequest(request=request, parent=parent, node_id=next(self._node_ids))

@@ -49,12 +49,12 @@ CASES: dict[str, dict[str, Any]] = {
 
 # Picked so that every tree shows what its case is about: forks, fallbacks and, where there may be, split nodes.
 ENGINES = {
-    "fixed": 58,
+    "fixed": 109,
     "fixed_start_2_to_4": 0,
-    "random_without_transfer": 22,
-    "ramp_with_cuts_inside_segments": 7,
+    "random_without_transfer": 6,
+    "ramp_with_cuts_inside_segments": 5,
     "logprob_low_with_blocks": 1,
-    "token_budget_and_least_length": 2773,
+    "token_budget_and_least_length": 2339,
 }
 
 
