@@ -116,9 +116,12 @@ def contenders(batch: Batch) -> dict[str, Callable[[], object]]:
     """Every function to time, by name; the floor first."""
     shape = tuple(batch.rewards.shape)
 
-    def run(name: str, **extra: bool) -> Callable[[], Tensor]:
+    def run(name: str, *, branch_weights: bool = False) -> Callable[[], Tensor]:
         return lambda: ESTIMATORS[name](
-            rewards=batch.rewards, response_mask=batch.mask, rows=batch.rows, options=AdvantageConfig(), **extra
+            rewards=batch.rewards,
+            response_mask=batch.mask,
+            rows=batch.rows,
+            options=AdvantageConfig(branch_weights=branch_weights),
         )
 
     return {

@@ -171,6 +171,16 @@ class AdvantageConfig(_Options):
     reject_degenerate: bool = Field(
         default=False, description="Whether subgroups whose rewards do not differ are left out."
     )
+    branch_weights: bool = Field(
+        default=False,
+        description="Whether means over trajectories are weighted by the product of 1/children along the path.",
+    )
+    parent_discount: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="`treepo_segment` alone: base of the parent's factor, to the power L + 1 - k; null: no factor.",
+    )
 
 
 class TreePOConfig(_Options):

@@ -34,7 +34,8 @@ _HEARTBEAT_SECONDS = 10.0
 _STOP_SECONDS = 60.0
 _LAST_LINES = 30
 
-console = Console(highlight=False, soft_wrap=True)
+# Without markup: overrides hold square brackets.
+console = Console(highlight=False, soft_wrap=True, markup=False)
 app = typer.Typer(add_completion=False)
 
 
@@ -79,7 +80,7 @@ def main(
 
 @contextmanager
 def _stage(name: str, usual: str, seconds: dict[str, float]) -> Iterator[None]:
-    console.print(f"[bold]{name}[/bold] (usually {usual})")
+    console.print(f"{name} (usually {usual})", style="bold")
     start = time.monotonic()
     yield
     seconds[name] = time.monotonic() - start
@@ -109,8 +110,8 @@ def _train(command: list[str], run_dir: Path) -> None:
             if process.poll() is None:
                 process.kill()
     if status != 0:
-        console.print("".join(last), markup=False)
-        console.print(f"[red]error:[/red] training ended with status {status}; everything it printed: {log_path}")
+        console.print("".join(last))
+        console.print(f"error: training ended with status {status}; everything it printed: {log_path}")
         raise typer.Exit(status)
 
 

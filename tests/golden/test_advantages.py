@@ -71,8 +71,7 @@ def test_treepo_segment_equals_the_published_numbers(case: dict[str, Any], name:
         rewards=_token_level_rewards(case),
         response_mask=_mask(case),
         rows=_rows(case),
-        options=AdvantageConfig(),
-        parent_discount=discount,
+        options=AdvantageConfig(parent_discount=discount),
     )
     _assert_matches(case, name, computed)
 

@@ -53,6 +53,7 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("trainer.v1.trainer_mode=colocate_async", "trainer.v1.trainer_mode=sync"),
         ("actor_rollout_ref.rollout.max_model_len=100", "need 256"),
         ("treepo.width=1", "treepo.width=1 is refused"),
+        ("treepo.advantage.parent_discount=0.5", "only algorithm.adv_estimator=treepo_segment has it"),
     ],
 )
 def test_what_cannot_work_is_one_line(folder: Path, override: str, words: str) -> None:

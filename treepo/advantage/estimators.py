@@ -32,10 +32,8 @@ class Estimator(Protocol):
         rewards: Float, shape (batch,), or token-level rewards, shape (batch, response_length), which are summed.
         response_mask: 0 or 1, shape (batch, response_length).
         rows: The path of every row, in the order of the batch.
-        options: The options `treepo.advantage.*`.
-        branch_weights: Weigh every mean over trajectories by the product of 1/children along the path, so that a prefix
-            that was forked often does not count more often.
-        parent_discount: The factor of the parent's value; only `treepo_segment` has it.
+        options: The options `treepo.advantage.*`. `branch_weights` weighs every mean over trajectories by the product
+            of 1/children along the path, so that a prefix that was forked often does not count more often.
 
     Returns:
         Float32, shape (batch, response_length), on the mask's device.
@@ -52,8 +50,6 @@ class Estimator(Protocol):
         response_mask: Tensor,
         rows: Sequence[TreeRow],
         options: AdvantageConfig,
-        branch_weights: bool = False,
-        parent_discount: float | None = None,
     ) -> Tensor: ...
 
 
@@ -86,8 +82,6 @@ def treepo_advantages(
     response_mask: Tensor,
     rows: Sequence[TreeRow],
     options: AdvantageConfig,
-    branch_weights: bool = False,
-    parent_discount: float | None = None,
 ) -> Tensor:
     """Sub-group advantage of a whole trajectory (TreePO, arXiv 2508.17445, Eq. 5 to 7); see :class:`Estimator`.
 
@@ -99,12 +93,12 @@ def treepo_advantages(
     Degenerate cases: a prompt with a single trajectory has baseline 0; a trajectory that would be left without a term
     keeps the one of the prompt group.
     """
-    _refuse_parent_discount("treepo", parent_discount)
+    _refuse_parent_discount("treepo", options)
     batch = _prepare(rewards, response_mask, rows, per_node=False)
     if batch is None:
         return torch.zeros_like(response_mask, dtype=torch.float32)
     forest = batch.forest
-    means = branch_means(forest, batch.rewards) if branch_weights else subgroup_means(forest, batch.rewards)
+    means = branch_means(forest, batch.rewards) if options.branch_weights else subgroup_means(forest, batch.rewards)
     # A group of one holds no comparison: the root's baseline is then 0, deeper ones do not count.
     means[0] = means[0].masked_fill(forest.levels[0].sizes == 1, 0.0)
 
@@ -135,8 +129,6 @@ def treepo_segment_advantages(
     response_mask: Tensor,
     rows: Sequence[TreeRow],
     options: AdvantageConfig,
-    branch_weights: bool = False,
-    parent_discount: float | None = None,
 ) -> Tensor:
     """Advantage per segment from values of tree nodes; see :class:`Estimator`.
 
@@ -147,13 +139,11 @@ def treepo_segment_advantages(
     `branch_weights` changes the means of the prefixes; the values of inner nodes are free of the lean already. The
     options of `treepo.advantage` concern `treepo` alone.
     """
-    if parent_discount is not None and not 0.0 <= parent_discount <= 1.0:
-        raise ValueError(f"parent_discount={parent_discount} must lie in [0, 1]")
     batch = _prepare(rewards, response_mask, rows, per_node=True)
     if batch is None:
         return torch.zeros_like(response_mask, dtype=torch.float32)
     forest = batch.forest
-    means = branch_means(forest, batch.rewards) if branch_weights else subgroup_means(forest, batch.rewards)
+    means = branch_means(forest, batch.rewards) if options.branch_weights else subgroup_means(forest, batch.rewards)
     total = torch.zeros_like(batch.rewards)
     weight = torch.zeros_like(batch.rewards)
     for level, mean in zip(forest.levels, means, strict=True):
@@ -162,7 +152,7 @@ def treepo_segment_advantages(
         total.index_add_(0, level.members, size * term)
         weight.index_add_(0, level.members, size)
     values = branch_means(forest, total / weight)
-    return batch.write(_segment_differences(forest, values, parent_discount), whitened=True)
+    return batch.write(_segment_differences(forest, values, options.parent_discount), whitened=True)
 
 
 @register_estimator("treepo_spo")
@@ -172,8 +162,6 @@ def treepo_spo_advantages(
     response_mask: Tensor,
     rows: Sequence[TreeRow],
     options: AdvantageConfig,
-    branch_weights: bool = False,
-    parent_discount: float | None = None,
 ) -> Tensor:
     """Advantage per segment from node values normalised among siblings; see :class:`Estimator`.
 
@@ -184,7 +172,7 @@ def treepo_spo_advantages(
     `branch_weights` changes nothing here: the mean of the children is the mean it asks for. The options of
     `treepo.advantage` concern `treepo` alone.
     """
-    _refuse_parent_discount("treepo_spo", parent_discount)
+    _refuse_parent_discount("treepo_spo", options)
     batch = _prepare(rewards, response_mask, rows, per_node=True)
     if batch is None:
         return torch.zeros_like(response_mask, dtype=torch.float32)
@@ -253,6 +241,8 @@ def _segment_differences(forest: Forest, values: list[Tensor], parent_discount: 
     return differences.T
 
 
-def _refuse_parent_discount(name: str, parent_discount: float | None) -> None:
-    if parent_discount is not None:
-        raise ValueError(f"parent_discount={parent_discount} has no meaning for {name}; only treepo_segment has it")
+def _refuse_parent_discount(name: str, options: AdvantageConfig) -> None:
+    if options.parent_discount is not None:
+        raise ValueError(
+            f"parent_discount={options.parent_discount} has no meaning for {name}; only treepo_segment has it"
+        )

@@ -16,7 +16,7 @@ def main(
     out: Annotated[Path, typer.Option(help="where the task and the model are kept")] = Path(".cache/quickstart"),
 ) -> None:
     """Writes the task and warm-starts the tiny model; what is there already is kept."""
-    prepare(out, console=Console(highlight=False, soft_wrap=True))
+    prepare(out, console=Console(highlight=False, soft_wrap=True, markup=False))
 
 
 if __name__ == "__main__":

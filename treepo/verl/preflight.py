@@ -51,6 +51,11 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
     known, estimator = estimator_names(), str(config.algorithm.adv_estimator)
     if estimator not in known:
         raise ConfigError(f"algorithm.adv_estimator={estimator} is refused: {suggest(estimator, known)}")
+    if options.advantage.parent_discount is not None and estimator != "treepo_segment":
+        raise ConfigError(
+            f"treepo.advantage.parent_discount={options.advantage.parent_discount} is refused: only "
+            f"algorithm.adv_estimator=treepo_segment has it, not {estimator}"
+        )
     needed = config.data.max_prompt_length + config.data.max_response_length
     if rollout.max_model_len is not None and rollout.max_model_len < needed:
         raise ConfigError(

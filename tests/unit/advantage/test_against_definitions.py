@@ -199,7 +199,10 @@ def test_treepo_is_its_definition(batch: Batch, options: AdvantageConfig, branch
     expected = definitions.tokens(lambda path: [float(definitions.treepo(path, options))] * len(path[1]), whitened=True)
     rewards, mask = batch.tensors()
     computed = ESTIMATORS["treepo"](
-        rewards=rewards, response_mask=mask, rows=batch.rows, options=options, branch_weights=branch_weights
+        rewards=rewards,
+        response_mask=mask,
+        rows=batch.rows,
+        options=options.model_copy(update={"branch_weights": branch_weights}),
     )
     torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
@@ -215,9 +218,7 @@ def test_treepo_segment_is_its_definition(batch: Batch, discount: float | None, 
         rewards=rewards,
         response_mask=mask,
         rows=batch.rows,
-        options=AdvantageConfig(),
-        branch_weights=branch_weights,
-        parent_discount=discount,
+        options=AdvantageConfig(branch_weights=branch_weights, parent_discount=discount),
     )
     torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
@@ -232,8 +233,7 @@ def test_treepo_spo_is_its_definition_with_and_without_branch_weights(batch: Bat
         rewards=rewards,
         response_mask=mask,
         rows=batch.rows,
-        options=AdvantageConfig(),
-        branch_weights=branch_weights,
+        options=AdvantageConfig(branch_weights=branch_weights),
     )
     torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
