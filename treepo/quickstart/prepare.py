@@ -50,8 +50,17 @@ def prepare(folder: Path, *, console: Console, settings: WarmStartSettings | Non
             console.print(f"      warm start: step {step}  loss {loss:.3f}  accuracy {accuracy:.1%}")
 
     model = warm_start(folder, settings, progress=progress)
+    _point_to(folder / "model", model.path)
     console.print(
         f"      model: {model.path}, held-out accuracy {model.accuracy:.1%} sampled, {model.greedy_accuracy:.1%} greedy"
         f" ({model.steps} steps, {model.seconds:.0f} s)"
     )
     return Prepared(task=task, model=model)
+
+
+def _point_to(link: Path, target: Path) -> None:
+    """Gives the model the name that the preset ``cpu_quickstart`` knows."""
+    new = link.with_name(f"{link.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target.name)
+    new.replace(link)
