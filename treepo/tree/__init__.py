@@ -1,7 +1,6 @@
 """The tree sampler: pure, without I/O, without torch."""
 
 from treepo.tree.node import (
-    ROOT_ID,
     FinishReason,
     Node,
     Path,
@@ -15,7 +14,6 @@ from treepo.tree.sampler import TreeSampler
 from treepo.tree.text import AnswerScan
 
 __all__ = [
-    "ROOT_ID",
     "AnswerScan",
     "FinishReason",
     "Node",

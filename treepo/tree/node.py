@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-ROOT_ID = 0
-"""The prompt's id among the nodes of its tree; decoded nodes count from 1."""
-
 
 class FinishReason(StrEnum):
     """Why a path became a trajectory."""
@@ -29,7 +26,7 @@ class Node:
     """One segment of a tree. It owns its own tokens only and knows no parent, so a split can rewrite paths.
 
     Attributes:
-        id: Unique in the prompt's tree; never given to another node, also not after a split.
+        id: Unique in the prompt's tree, from 1; never given to another node, also not after a split.
         tokens: Token ids, shape [n] with n >= 1.
         log_probs: Log-probability of each token when it was sampled, shape [n], kept in single precision.
     """

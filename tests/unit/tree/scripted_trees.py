@@ -160,3 +160,13 @@ def drawing(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     indent = min(len(line) - len(line.lstrip()) for line in lines)
     return "\n".join(line[indent:].rstrip() for line in lines)
+
+
+def filled(script: Mapping[int, str]) -> Answer:
+    """Answers by request; those not named get a full segment without an end."""
+    return lambda request: script.get(request.id, "wxyz")[: request.max_tokens]
+
+
+def assert_tree(expected: str, script: Mapping[int, str], **options: Any) -> None:
+    """The tree that grows from a script is the one that is drawn; `options` as for `make_sampler`."""
+    assert picture(grow(make_sampler(**options), filled(script))) == drawing(expected)

@@ -1,0 +1,97 @@
+"""Whole small trees, drawn: ramps, shares of a budget, allocation by log-probability.
+
+Segments of 4 characters, depth 3, width 4, divergence 2 unless the test says otherwise.
+"""
+
+from typing import Any
+
+import pytest
+from scripted_trees import assert_tree, filled, grow, grow_with_history, make_sampler
+
+
+def test_a_ramp_forks_late():
+    # Wanted at depths 1 to 5: 2, 3, 4, 5, 6.
+    _, history = grow_with_history(make_sampler(width=6, max_depth=5, divergence={"budget": "ramp"}), filled({}))
+    steps = [entry.step for entry in history]
+    assert [steps.count(step) for step in range(1, 6)] == [2, 3, 4, 5, 6]
+
+
+def test_allocation_by_log_prob_forks_the_less_probable_path():
+    script = {0: "aaaa", 1: "zzzz"}
+    options: dict[str, Any] = {"width": 4, "max_depth": 2}
+    by_logprob = {"allocation": "logprob", "logprob": {"temperature": 1.0, "prefer": "low"}}
+    assert_tree(
+        """
+        ?
+        ├─ aaaa
+        │  └─ wxyz max_tokens
+        └─ zzzz
+           ├─ wxyz max_tokens
+           ├─ wxyz max_tokens
+           └─ wxyz max_tokens
+        """,
+        script,
+        divergence=by_logprob,
+        **options,
+    )
+    assert_tree(
+        """
+        ?
+        ├─ aaaa
+        │  ├─ wxyz max_tokens
+        │  └─ wxyz max_tokens
+        └─ zzzz
+           ├─ wxyz max_tokens
+           └─ wxyz max_tokens
+        """,
+        script,
+        divergence={**by_logprob, "transfer": False},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("score", "forked"), [("sum", 1), ("mean", 0), ("last_segment", 1)])
+def test_scores_look_at_the_path_or_at_its_last_segment(score: str, forked: int):
+    # Sums: -122 - 97 and -218 - 98; means: -109.5 and -105.3; last segments: -97 and -98.
+    _, history = grow_with_history(
+        make_sampler(
+            width=3,
+            divergence={
+                "budget": "ramp",
+                "allocation": "logprob",
+                "logprob": {"score": score, "prefer": "low", "temperature": 0.1},
+            },
+        ),
+        filled({0: "z", 1: "mm", 2: "a", 3: "b"}),
+    )
+    assert [entry.request.parent for entry in history if entry.step == 3 and not entry.request.continues] == [
+        2 + forked
+    ]
+
+
+def test_a_schedule_reads_the_progress_of_the_training():
+    schedule = {"schedule": "ascending", "min_temperature": 1e-3, "max_temperature": 1e6}
+    options: dict[str, Any] = {
+        "max_depth": 2,
+        "divergence": {"allocation": "logprob", "logprob": schedule},
+    }
+    forks = []
+    for progress in (0.0, 1.0):
+        tree = grow(make_sampler(training_progress=progress, **options), filled({0: "aaaa", 1: "zzzz"}))
+        forks.append(sorted(trajectory.node_ids[0] for trajectory in tree.trajectories))
+    assert forks == [[1, 2, 2, 2], [1, 1, 2, 2]]
+
+
+def test_step_tokens_are_asked_for_at_every_step():
+    counts = iter([1, 4, 4])
+    sampler = make_sampler(
+        width=8,
+        active_prompts=lambda: next(counts),
+        divergence={"budget": "step_tokens", "step_tokens": 16},
+        fallback={"cut": "none"},
+    )
+    _, history = grow_with_history(sampler, filled({}))
+    steps = [entry.step for entry in history]
+    # 16 tokens are 4 segments for one prompt; shared by four prompts they are 1, but all four paths go on.
+    assert next(counts) == 4, "the last step forks nothing and asks for nothing"
+    assert [steps.count(step) for step in (1, 2, 3)] == [2, 4, 4]
