@@ -45,9 +45,9 @@ check_machine() {
     system="$(uname -s)-$(uname -m)"
     [[ $system == Linux-x86_64 || $system == Linux-aarch64 ]] ||
         fail "vLLM's CPU build exists for Linux on x86-64 and 64-bit Arm alone; this machine is $system"
-    free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+    free=$(df -Pk "$(dirname "$VENV")" | awk 'NR == 2 { print int($4 / 1048576) }')
     ((free >= NEED_DISK_GIB)) ||
-        fail "the environment needs $NEED_DISK_GIB GiB of disk, $free GiB are free here; free some, or set TREEPO_VENV"
+        fail "the environment needs $NEED_DISK_GIB GiB of disk, $free GiB are free there; free some, or set TREEPO_VENV"
     total=$(awk '/^MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)
     ((total >= NEED_MEMORY_GIB)) || fail "training needs $NEED_MEMORY_GIB GiB of memory, this machine has $total GiB"
 }

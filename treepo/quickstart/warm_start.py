@@ -29,6 +29,7 @@ from treepo.rewards.boxed import last_boxed
 _VERSION = 1
 _RECORD = "warm_start.json"
 _IGNORED = -100
+_CHECK_PROBLEMS = 192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,7 @@ def _train(settings: WarmStartSettings, progress: Progress) -> tuple[Qwen2ForCau
     model = build_model(settings, tokenizer)
     optimisers = _optimisers(model, settings)
     checks = random.Random(f"checks {settings.seed}")
-    check_chains = [draw(checks, settings.task) for _ in range(192)]
+    check_chains = [draw(checks, settings.task) for _ in range(_CHECK_PROBLEMS)]
     for step, (tokens, labels) in enumerate(_batches(tokenizer, settings), start=1):
         warm_up = min(1.0, step / 30)
         for optimiser, lr in optimisers:
@@ -227,14 +228,17 @@ def _optimisers(model: PreTrainedModel, settings: WarmStartSettings) -> list[tup
 
 
 def _batches(tokenizer: Qwen2Tokenizer, settings: WarmStartSettings) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of fresh problems: tokens and labels, shape (batch, longest), the prompts' labels ignored."""
+    """Endless batches of fresh problems, none held out: tokens and labels, shape (batch, longest)."""
     rng = random.Random(f"warm start {settings.seed}")
+    held_out = {chain.arithmetic for chain in held_out_chains(settings.task)}
     slips = random.Random(f"slips {settings.seed}")
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     while True:
         pairs = []
-        for _ in range(settings.batch):
+        while len(pairs) < settings.batch:
             chain = draw(rng, settings.task)
+            if chain.arithmetic in held_out:
+                continue
             text = working(chain, slips=slips, slip_chance=settings.slip_chance)
             pairs.append((prompt_tokens(tokenizer, chain), [*tokenizer.encode(text), end]))
         longest = max(len(prompt) + len(response) for prompt, response in pairs)

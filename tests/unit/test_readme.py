@@ -1,0 +1,44 @@
+"""What the README tells a reader to type can be typed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from training_run import ROOT
+
+from treepo.compose import compose, tree_options
+
+BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+COMMANDS = [
+    command for block in BLOCKS for command in block.replace("\\\n", " ").splitlines() if command and command[0] != "#"
+]
+
+
+def overrides(command: str) -> list[str]:
+    return [word for word in shlex.split(command) if re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", word)]
+
+
+def preset(command: str) -> str:
+    words = shlex.split(command)
+    return words[words.index("--config-name") + 1] if "--config-name" in words else "cpu_quickstart"
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if overrides(command)])
+def test_every_override_in_the_readme_composes_and_is_valid(command: str) -> None:
+    tree_options(compose(preset(command), overrides(command)))
+
+
+def test_every_script_in_the_readme_exists() -> None:
+    scripts = {word for command in COMMANDS for word in shlex.split(command) if word.endswith(".sh")}
+    assert scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_every_page_and_folder_that_the_readme_names_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    folders = re.findall(r"^\| `([a-z_]+/[a-z_/]*)`", text, flags=re.MULTILINE)
+    assert links
+    assert folders
+    assert [name for name in (*links, *folders) if not Path(ROOT, name).exists()] == []
