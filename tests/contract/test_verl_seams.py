@@ -87,6 +87,12 @@ def test_the_replay_buffer_polls_at_an_interval() -> None:
     assert 'tag["status"]' in source(ReplayBuffer._sync_metadata_from_transfer_queue)
 
 
+def test_the_trainer_writes_its_number_of_steps_into_the_configuration() -> None:
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+    assert "self.config.actor_rollout_ref.actor.optim.total_training_steps = " in source(PPOTrainer._init_dataloader)
+
+
 def test_behaviour_is_still_chosen_by_the_name_of_the_mode() -> None:
     from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY, PPOTrainer, get_trainer_cls
 

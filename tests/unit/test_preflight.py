@@ -53,12 +53,16 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("trainer.v1.trainer_mode=colocate_async", "trainer.v1.trainer_mode=sync"),
         ("actor_rollout_ref.rollout.max_model_len=100", "need 256"),
         ("treepo.width=1", "treepo.width=1 is refused"),
+        (
+            "actor_rollout_ref.rollout.full_determinism=true treepo.rollout.seeded_requests=false",
+            "set treepo.rollout.seeded_requests=true",
+        ),
         ("treepo.advantage.parent_discount=0.5", "only algorithm.adv_estimator=treepo_segment has it"),
     ],
 )
 def test_what_cannot_work_is_one_line(folder: Path, override: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        check(composed(folder, override))
+        check(composed(folder, *override.split()))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
 

@@ -9,6 +9,8 @@ seams.
 """
 
 import functools
+import hashlib
+from array import array
 from typing import Any
 
 import ray
@@ -26,6 +28,10 @@ from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.rows import TreeFields, tree_fields
 
 TREE_AGENT = "treepo_tree"
+
+# Of this process, which holds one worker: trees that grow now, and the widths that rows of the dataset ask for, by uid.
+_growing: set[str] = set()
+_own_widths: dict[str, int] = {}
 
 
 @register(TREE_AGENT)
@@ -50,25 +56,32 @@ class TreeAgentLoop(AgentLoopBase):
         """
         prompt_ids = await self.ct_build_initial_tokens(list(kwargs["raw_prompt"]))
         eos_token_ids = _eos_token_ids(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id)
+        uid, step = str(kwargs["uid"]), int(kwargs["global_steps"])
         sampler = TreeSampler(
-            # The dataset's index and the step name a prompt alike in every run; verl's uid is drawn anew.
-            prompt_id=f"step {kwargs['global_steps']} prompt {kwargs['index']}",
+            prompt_id=_prompt_id(step, kwargs["index"], prompt_ids),
             prompt_tokens=prompt_ids,
             config=self._options,
             max_response_length=self.rollout_config.response_length,
             eos_token_ids=eos_token_ids,
             decode=self._decode,
+            width=_own_widths.pop(uid, None),
+            training_progress=self._training_progress(step),
+            active_prompts=self._active_prompts,
         )
         engine = PortableEngine(
             client=self.server_manager,
-            tree_id=str(kwargs["uid"]),
+            tree_id=uid,
             sampling_params=sampling_params,
             seeded=self._options.rollout.seeded_requests,
             eos_token_ids=eos_token_ids,
         )
         metrics: dict[str, float] = {}
-        with simple_timer("generate_sequences", metrics):
-            tree = await grow_tree(sampler, engine)
+        _growing.add(uid)
+        try:
+            with simple_timer("generate_sequences", metrics):
+                tree = await grow_tree(sampler, engine)
+        finally:
+            _growing.discard(uid)
         assert engine.weight_versions is not None, "a grown tree has decoded a segment"
         first, last = engine.weight_versions
         fields = tree_fields(tree, seconds=metrics["generate_sequences"])
@@ -96,8 +109,24 @@ class TreeAgentLoop(AgentLoopBase):
             extra_fields={"treepo": row, "turn_scores": [], "tool_rewards": [], **versions},
         )
 
+    def _training_progress(self, step: int) -> float:
+        """Share of the training that is over, 0 at the first step and 1 at the last; steps count from 1."""
+        # verl's trainer writes the number of steps here before it makes the workers.
+        steps = self.config.actor_rollout_ref.actor.optim.total_training_steps
+        return min(1.0, (step - 1) / max(1, steps - 1))
+
+    def _active_prompts(self) -> int:
+        """Trees growing now: this worker's, times the number of workers, which share the prompts out evenly."""
+        return len(_growing) * self.rollout_config.agent.num_workers
+
     def _decode(self, tokens: Any) -> str:
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+
+def _prompt_id(step: int, index: Any, prompt_ids: list[int]) -> str:
+    """Names a prompt alike in every run, which verl's uid does not; the tokens tell apart what has no index."""
+    digest = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=4).hexdigest()
+    return f"step {step} prompt {index} ({digest})"
 
 
 @functools.cache
@@ -118,6 +147,8 @@ class TreeAgentLoopWorker(_Worker):
 
     async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
         if not trajectory["validate"]:
+            if "__rollout_n__" in prompt:
+                _own_widths[str(prompt["uid"])] = int(prompt["__rollout_n__"])
             prompt = {**prompt, "agent_name": TREE_AGENT, "__rollout_n__": 1}
         await super()._run_prompt(prompt, sampling_params, trajectory=trajectory, trace=trace)
 

@@ -43,6 +43,11 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
             f"actor_rollout_ref.rollout.n={rollout.n} is refused: it follows treepo.width={options.width}; "
             "set treepo.width alone"
         )
+    if rollout.full_determinism and not options.rollout.seeded_requests:
+        raise ConfigError(
+            "actor_rollout_ref.rollout.full_determinism=true is refused: the server would give all requests of a tree "
+            "one seed; set treepo.rollout.seeded_requests=true too"
+        )
     if config.trainer.v1.trainer_mode != "sync":
         raise ConfigError(
             f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} is refused: trees are trained with "
