@@ -1,6 +1,6 @@
 """The tiny model's warm start: supervised training on careless workings, so that RL has something to put right.
 
-The pupil whose workings the model learns from forgets every other carry. The model then knows the form and most of the
+The pupil whose workings the model learns from forgets every third carry. The model then knows the form and most of the
 arithmetic, is right on a part of the problems, and what separates right from wrong is one token: RL can move it fast.
 """
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers.utils import logging as transformers_logging
 
 from treepo.quickstart.chains import Chain, story, working
 from treepo.quickstart.sampling import sample
@@ -63,8 +64,8 @@ class WarmStartSettings:
     batch: int = 32
     matrix_lr: float = 0.02
     other_lr: float = 5e-3
-    slip_chance: float = 0.5
-    target: float = 0.25
+    slip_chance: float = 0.35
+    target: float = 0.3
     band: tuple[float, float] = (0.15, 0.5)
     most_steps: int = 1200
     check_every: int = 40
@@ -132,6 +133,7 @@ def warm_start(cache: Path, settings: WarmStartSettings, *, progress: Progress) 
         )
     unfinished = cache / f"unfinished-{settings.key}"
     shutil.rmtree(unfinished, ignore_errors=True)
+    transformers_logging.disable_progress_bar()
     model.save_pretrained(unfinished)
     tokenizer.save_pretrained(unfinished)
     (unfinished / _RECORD).write_text(json.dumps(result, indent=1))
