@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=${TREEPO_VENV:-.venv}
 TORCH=2.13.0
 NEED_DISK_GIB=8
-NEED_MEMORY_GIB=8
+NEED_MEMORY_MIB=7168
 SETS=(cpu)
 [[ ${1:-} == --dev ]] && SETS+=(dev)
 
@@ -28,11 +28,14 @@ fingerprint() { # of all that decides what one set installs
 }
 complete() { [[ -f "$VENV/.treepo-$1-$(fingerprint "$1")" ]]; }
 
+fits() { # whether an interpreter is of a version that the set is pinned for, and can import a module
+    "$1" -c "import sys, $2; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" >/dev/null 2>&1
+}
+
 find_python() {
     local candidate
     for candidate in ${TREEPO_PYTHON:-python3.11 python3.12 python3}; do
-        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
-            >/dev/null 2>&1; then
+        if fits "$candidate" "venv, ensurepip"; then
             echo "$candidate"
             return
         fi
@@ -41,15 +44,18 @@ find_python() {
 }
 
 check_machine() {
-    local system free total
+    local system free total limit
     system="$(uname -s)-$(uname -m)"
     [[ $system == Linux-x86_64 || $system == Linux-aarch64 ]] ||
         fail "vLLM's CPU build exists for Linux on x86-64 and 64-bit Arm alone; this machine is $system"
+    mkdir -p "$(dirname "$VENV")"
     free=$(df -Pk "$(dirname "$VENV")" | awk 'NR == 2 { print int($4 / 1048576) }')
     ((free >= NEED_DISK_GIB)) ||
         fail "the environment needs $NEED_DISK_GIB GiB of disk, $free GiB are free there; free some, or set TREEPO_VENV"
-    total=$(awk '/^MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)
-    ((total >= NEED_MEMORY_GIB)) || fail "training needs $NEED_MEMORY_GIB GiB of memory, this machine has $total GiB"
+    total=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
+    limit=$(cat "${TREEPO_MEMORY_LIMIT_FILE:-/sys/fs/cgroup/memory.max}" 2>/dev/null || echo max)
+    if [[ $limit != max ]] && ((limit / 1048576 < total)); then total=$((limit / 1048576)); fi
+    ((total >= NEED_MEMORY_MIB)) || fail "training needs $NEED_MEMORY_MIB MiB of memory, this machine has $total MiB"
 }
 
 check_network() {
@@ -78,9 +84,13 @@ with_clock() { # runs a long step quietly and shows that time passes
     shift 2
     say "$label (usually $usual)"
     log=$(mktemp)
+    # A group of its own, so that an interruption ends pip and not the shell around it alone.
+    set -m
     "$@" >"$log" 2>&1 &
     pid=$!
-    trap 'kill "$pid" 2>/dev/null || true; rm -f "$log"' EXIT
+    set +m
+    trap 'kill -- -"$pid" 2>/dev/null || true; rm -f "$log"' EXIT
+    trap 'exit 130' INT TERM HUP
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1
         if (((SECONDS - start) % 10 == 0)); then say "  ... $((SECONDS - start)) s"; fi
@@ -91,7 +101,7 @@ with_clock() { # runs a long step quietly and shows that time passes
     fi
     grep -E '^\[setup\]' "$log" || true
     rm -f "$log"
-    trap - EXIT
+    trap - EXIT INT TERM HUP
 }
 
 install() { # without resolving: the lists are complete
@@ -109,7 +119,8 @@ main() {
     python=$(find_python)
     check_machine
     say "making the environment in $VENV with $("$python" --version), about 3 GB, usually 2 to 4 minutes"
-    [[ -x $VENV/bin/python ]] || "$python" -m venv "$VENV"
+    # Half of an environment, or one of another Python, is made anew.
+    fits "$VENV/bin/python" pip || "$python" -m venv --clear "$VENV"
     check_network
     for set in "${missing[@]}"; do
         if [[ $set == cpu ]]; then

@@ -47,8 +47,25 @@ def compose(name: str, overrides: Sequence[str], *, config_dir: Path | None = No
     with initialize_config_dir(str(folder), version_base=None):
         try:
             return hydra_compose(name, overrides=[search, *overrides])
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_describe(name, search, error)) from error
+
+
+def resolve(config: DictConfig) -> None:
+    """Resolves every interpolation in place, and makes ``run_dir`` absolute.
+
+    verl hands parts of the configuration on without their root, where interpolations no longer resolve.
+
+    Raises:
+        ConfigError: A value is missing, or an interpolation leads nowhere.
+    """
+    try:
+        if not config.run_dir:
+            raise ConfigError("run_dir is empty; name the folder of the run's checkpoints and logs")
+        config.run_dir = str(Path(str(config.run_dir)).expanduser().resolve())
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
 
 
 def tree_options(config: DictConfig) -> TreePOConfig:
@@ -57,8 +74,9 @@ def tree_options(config: DictConfig) -> TreePOConfig:
     Raises:
         ConfigError: One of them is refused.
     """
-    options = OmegaConf.to_container(config.treepo, resolve=True)
-    assert isinstance(options, dict), "the group treepo holds options by name"
+    options = OmegaConf.to_container(config.treepo, resolve=True) if config.get("treepo") else None
+    if not isinstance(options, dict):
+        raise ConfigError("treepo is empty; it is the group of TreePO's options, as in treepo.width=8")
     return load_config({str(name): value for name, value in options.items()})
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from treepo.compose import compose
+from treepo.compose import compose, resolve
 from treepo.config import ConfigError
 
 _REFUSED = 2
@@ -32,9 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.cfg == "job":
             sys.stdout.write(OmegaConf.to_yaml(config))
             return 0
-        config.run_dir = str(Path(config.run_dir).expanduser().resolve())
-        # verl hands parts of the configuration on without their root, where interpolations no longer resolve.
-        OmegaConf.resolve(config)
+        resolve(config)
         # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
         from treepo.verl.preflight import check
 
@@ -60,16 +58,12 @@ def _train(config: DictConfig) -> int:
     import ray
     from ray.exceptions import RayError
     from verl.trainer.main_ppo import run_ppo
-    from verl.trainer.ppo.utils import need_critic, need_reference_policy
-    from verl.utils.config import validate_config
-    from verl.utils.device import auto_set_device
 
     from treepo.verl.task_runner import TreeTaskRunner
 
-    # A scheduler's SIGTERM ends the run as Ctrl-C does, so that Ray takes its processes down.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    auto_set_device(config)
-    validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
+    # A scheduler's signal and a closed terminal end the run as Ctrl-C does, so that Ray takes its processes down.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     Path(config.run_dir).mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, Path(config.run_dir) / "config.yaml", resolve=True)
     try:

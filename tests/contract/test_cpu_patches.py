@@ -89,7 +89,7 @@ def test_vllms_cpu_linear_layers_drop_their_weight_unless_replaced() -> None:
     assert "remove_weight" in source(utils.dispatch_cpu_unquantized_gemm)
     kept = run(
         "import torch, verl\n"
-        "from treepo.verl.cpu.worker_extension import keep_plain_weights\n"
+        "from treepo.verl.cpu.patches import keep_plain_weights\n"
         "keep_plain_weights()\n"
         "from vllm.model_executor.layers import utils\n"
         "layer = torch.nn.Linear(64, 64)\n"

@@ -45,7 +45,7 @@ async def _on_vllm(folder: Path) -> AsyncIterator[Bench]:
 
     model = write_tiny_model(folder)
     config = compose_tiny(model, ["actor_rollout_ref.rollout.nnodes=1", "actor_rollout_ref.rollout.load_format=auto"])
-    ray.init(address="local", **ray_options(config))
+    ray.init(**ray_options(config))
     try:
         # Outside a coroutine function verl runs its own event loop and returns the manager itself.
         manager: Any = LLMServerManager.create(config)

@@ -53,6 +53,13 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("trainer.v1.trainer_mode=colocate_async", "trainer.v1.trainer_mode=sync"),
         ("actor_rollout_ref.rollout.max_model_len=100", "need 256"),
         ("treepo.width=1", "treepo.width=1 is refused"),
+        ("data.max_response_length=abc", "data.max_response_length=abc is refused: it must be a whole number"),
+        ("data.train_batch_size=0", "data.train_batch_size=0 is refused"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size=0", "ppo_mini_batch_size=0 is refused"),
+        ("data.train_files=null", "data.train_files is empty"),
+        ("actor_rollout_ref.rollout.name=foo", "actor_rollout_ref.rollout.name=foo is refused"),
+        ("actor_rollout_ref.actor.loss_agg_mode=foo", "verl refuses the configuration"),
+        ("treepo=null", "Config group override must be a string"),
         (
             "actor_rollout_ref.rollout.full_determinism=true treepo.rollout.seeded_requests=false",
             "set treepo.rollout.seeded_requests=true",
@@ -90,6 +97,8 @@ def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:
         (["--config-name", "cpu_quickstrat"], "error: --config-name cpu_quickstrat is not a preset"),
         (["treepo.widht=3"], "error: treepo.widht is not an option; did you mean treepo.width?"),
         (["treepo.width=1"], "error: treepo.width=1 is refused"),
+        (["run_dir=null"], "error: run_dir is empty"),
+        (["trainer.project_name=${nowhere}"], "error: Interpolation key 'nowhere' not found"),
     ],
 )
 def test_the_launcher_prints_one_line_and_ends_with_status_2(arguments: list[str], line: str) -> None:

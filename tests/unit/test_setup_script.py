@@ -1,10 +1,13 @@
 """scripts/setup.sh fails early, in one line that says what is missing and what to do."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from training_run import ROOT
 
@@ -65,6 +68,48 @@ def test_without_disk(tmp_path: Path) -> None:
     assert errors(done) == [
         "error: the environment needs 8 GiB of disk, 2 GiB are free there; free some, or set TREEPO_VENV"
     ]
+
+
+def test_without_memory(tmp_path: Path) -> None:
+    (tmp_path / "limit").write_text("4294967296\n")
+    done = run(tmp_path, TREEPO_MEMORY_LIMIT_FILE=str(tmp_path / "limit"))
+    assert done.returncode == 1
+    assert errors(done) == ["error: training needs 7168 MiB of memory, this machine has 4096 MiB"]
+
+
+def test_an_interruption_ends_pip_too(tmp_path: Path) -> None:
+    # A Python whose pip answers the check of the network, and then never ends.
+    command(
+        tmp_path,
+        "python-with-slow-pip",
+        f'case "$*" in *"pip install"*) echo $$ > {tmp_path}/pid; exec sleep 60;; *"-m venv"*) '
+        f"mkdir -p {tmp_path}/venv/bin; cp {tmp_path}/bin/python-with-slow-pip {tmp_path}/venv/bin/python;; esac; "
+        "exit 0",
+    )
+    setup = subprocess.Popen(
+        ["bash", "scripts/setup.sh"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "TREEPO_VENV": str(tmp_path / "venv"),
+            "TREEPO_PYTHON": str(tmp_path / "bin" / "python-with-slow-pip"),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        limit = time.monotonic() + 30
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+            assert time.monotonic() < limit, "pip was started"
+            time.sleep(0.05)
+        pip = psutil.Process(int((tmp_path / "pid").read_text()))
+        setup.send_signal(signal.SIGTERM)
+        assert setup.wait(timeout=20) != 0
+        psutil.wait_procs([pip], timeout=10)
+        assert not pip.is_running() or pip.status() == psutil.STATUS_ZOMBIE
+    finally:
+        setup.kill()
 
 
 @pytest.mark.parametrize("system", ["Darwin", "Windows_NT"])

@@ -99,5 +99,8 @@ def write_task(folder: Path, settings: TaskSettings) -> TaskFiles:
         (files.held_out, "held_out", held_out_chains(settings)),
     ):
         rows = [row(chain, split=split, index=index) for index, chain in enumerate(chains)]
-        datasets.Dataset.from_list(rows).to_parquet(path)
+        # Whole or not at all: a job that reads the task may be running.
+        unfinished = path.with_suffix(".unfinished")
+        datasets.Dataset.from_list(rows).to_parquet(unfinished)
+        unfinished.replace(path)
     return files

@@ -27,7 +27,7 @@ from treepo.quickstart.tokenizer import train_tokenizer
 from treepo.rewards.boxed import last_boxed
 
 # Raised when the code changes what a model would become, so that no older one is taken from the cache.
-_VERSION = 1
+_VERSION = 2
 _RECORD = "warm_start.json"
 _IGNORED = -100
 _CHECK_PROBLEMS = 192

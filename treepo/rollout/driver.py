@@ -25,8 +25,8 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
         The finished tree.
 
     Raises:
-        RolloutError: A request failed. The others of this prompt are cancelled and awaited first, so that nothing of
-            the tree is left behind. The engine's exception is the cause.
+        RolloutError: A request failed. The tasks of the others are cancelled and awaited first; what the engine does
+            with a cancelled request is its own. The engine's exception is the cause.
     """
     in_flight: set[asyncio.Task[Segment]] = set()
 

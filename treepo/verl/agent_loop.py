@@ -8,6 +8,7 @@ Checked against verl 0.9.1 (``verl/trainer/ppo/v1/agent_loop_tq.py``); ``tests/c
 seams.
 """
 
+import asyncio
 import functools
 import hashlib
 from array import array
@@ -64,7 +65,7 @@ class TreeAgentLoop(AgentLoopBase):
             max_response_length=self.rollout_config.response_length,
             eos_token_ids=eos_token_ids,
             decode=self._decode,
-            width=_own_widths.pop(uid, None),
+            width=_own_widths.get(uid),
             training_progress=self._training_progress(step),
             active_prompts=self._active_prompts,
         )
@@ -150,7 +151,10 @@ class TreeAgentLoopWorker(_Worker):
             if "__rollout_n__" in prompt:
                 _own_widths[str(prompt["uid"])] = int(prompt["__rollout_n__"])
             prompt = {**prompt, "agent_name": TREE_AGENT, "__rollout_n__": 1}
-        await super()._run_prompt(prompt, sampling_params, trajectory=trajectory, trace=trace)
+        try:
+            await super()._run_prompt(prompt, sampling_params, trajectory=trajectory, trace=trace)
+        finally:
+            _own_widths.pop(str(prompt["uid"]), None)
 
     async def _agent_loop_postprocess(
         self, output: AgentLoopOutput | list[AgentLoopOutput], validate: bool, **kwargs: Any
@@ -159,8 +163,18 @@ class TreeAgentLoopWorker(_Worker):
         if not isinstance(output, list):
             await super()._agent_loop_postprocess(output, validate, **kwargs)
             return
-        for session_id, trajectory in enumerate(output):
-            await super()._agent_loop_postprocess(trajectory, validate, **{**kwargs, "session_id": session_id})
+        post = super()._agent_loop_postprocess
+        posted = await asyncio.gather(
+            *(
+                post(trajectory, validate, **{**kwargs, "session_id": session_id})
+                for session_id, trajectory in enumerate(output)
+            ),
+            # All of them settle before the group gets its status, so that none writes into a cleared group.
+            return_exceptions=True,
+        )
+        for outcome in posted:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 class TreeAgentLoopManager(AgentLoopManagerTQ):

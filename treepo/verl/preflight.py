@@ -4,7 +4,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from treepo.advantage import ESTIMATORS
 from treepo.compose import tree_options
@@ -30,14 +32,50 @@ def check(config: DictConfig) -> list[str]:
     _check_trainer(config, options)
     for option in ("train_files", "val_files"):
         files = config.data[option]
+        if not files:
+            raise ConfigError(f"data.{option} is empty; give the path of a parquet file")
         for file in [files] if isinstance(files, str) else files:
             check_parquet(Path(file).expanduser(), f"data.{option}")
     _check_model(config.actor_rollout_ref.model)
+    _check_as_verl_does(config)
     return _warnings(config, options)
 
 
+def _check_as_verl_does(config: DictConfig) -> None:
+    """Verl's own checks of its options, its answers made one line."""
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+    from verl.utils.device import auto_set_device
+
+    auto_set_device(config)
+    try:
+        validate_config(
+            config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
+        )
+    except (AssertionError, HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+        raise ConfigError(f"verl refuses the configuration: {' '.join(str(error).split())}") from error
+
+
+def _check_numbers(config: DictConfig) -> None:
+    """The numbers of verl that every training needs; verl itself would stumble over them after the start."""
+    for option in (
+        "data.train_batch_size",
+        "data.max_prompt_length",
+        "data.max_response_length",
+        "actor_rollout_ref.actor.ppo_mini_batch_size",
+        "trainer.nnodes",
+        "trainer.n_gpus_per_node",
+    ):
+        value = OmegaConf.select(config, option)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{option}={value} is refused: it must be a whole number of at least 1")
+
+
 def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
+    _check_numbers(config)
     rollout = config.actor_rollout_ref.rollout
+    if rollout.name != "vllm":
+        raise ConfigError(f"actor_rollout_ref.rollout.name={rollout.name} is refused: trees are grown on vllm")
     if rollout.n != options.width:
         raise ConfigError(
             f"actor_rollout_ref.rollout.n={rollout.n} is refused: it follows treepo.width={options.width}; "
@@ -76,7 +114,10 @@ def _check_model(model: Any) -> None:
         looks_like_hub_name = len(folder.parts) == 2 and not folder.is_absolute() and not folder.parent.exists()
         if looks_like_hub_name or "://" in str(model.path):
             return
-        raise ConfigError(f"actor_rollout_ref.model.path={model.path} is refused: there is no such folder")
+        raise ConfigError(
+            f"actor_rollout_ref.model.path={model.path} is refused: there is no such folder; give one that holds a "
+            "Hugging Face model"
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f"actor_rollout_ref.model.path={model.path} is refused: it has no config.json; "

@@ -3,6 +3,7 @@
 Checked against verl 0.9.1 (``verl/trainer/ppo/v1``); ``tests/contract/test_verl_seams.py`` holds the seams.
 """
 
+import logging
 from typing import Any
 
 import transfer_queue as tq
@@ -17,6 +18,8 @@ from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
 from treepo.verl.metrics import tree_metrics
 from treepo.verl.rows import TreeFields, tree_row
+
+logger = logging.getLogger(__name__)
 
 
 class TreeTrainer(PPOTrainerSync):
@@ -53,6 +56,12 @@ class TreeTrainer(PPOTrainerSync):
                 [entry for entry, kept in zip(fields, real, strict=True) if kept],
             )
         )
+        grown = len({uid for uid, kept in zip(uids, real, strict=True) if kept})
+        failed = self.config.data.train_batch_size - grown
+        metrics["treepo/prompts_failed"] = failed
+        if failed:
+            # verl logs each failure where it happened, and trains on without the prompt.
+            logger.warning("step %d: %d prompts have no tree; their errors stand above", global_steps, failed)
 
     def _tree_fields(self, batch: KVBatchMeta) -> tuple[list[str], list[TreeFields]]:
         assert batch.partition_id is not None, "a batch belongs to a partition"

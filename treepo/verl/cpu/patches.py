@@ -5,6 +5,7 @@ them no longer fits, or is no longer needed.
 """
 
 import functools
+import importlib
 import importlib.metadata
 from typing import Any
 
@@ -12,6 +13,20 @@ import torch.distributed
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 _DOUBLED_BACKEND = "cpu:gloo,cpu:gloo"
+
+
+def keep_plain_weights() -> None:
+    """Makes vLLM's unquantised CPU linear layers plain torch ones that read their weight at every call.
+
+    They repack a weight for oneDNN when the model is loaded and drop the original. The first weight update then fails
+    inside the worker, and the trainer waits for ever. Applied by the worker extension, in vLLM's worker alone.
+    """
+    utils: Any = importlib.import_module("vllm.model_executor.layers.utils")
+    utils.dispatch_cpu_unquantized_gemm = _dispatch_plain_linear
+
+
+def _dispatch_plain_linear(layer: Any, remove_weight: bool) -> None:
+    layer.cpu_linear = torch.nn.functional.linear
 
 
 def apply_patches() -> None:
