@@ -61,6 +61,29 @@ def test_the_manager_takes_its_worker_class_from_an_attribute() -> None:
     assert "generate_sequences" in vars(AgentLoopManagerTQ)
 
 
+def test_an_agent_loop_builds_the_prompts_tokens_and_is_registered_by_name() -> None:
+    from verl.experimental.agent_loop.agent_loop import AgentLoopBase, _agent_loop_registry, register
+
+    assert parameters(AgentLoopBase.ct_build_initial_tokens)[1] == "messages"
+    assert "self.server_manager = server_manager" in source(AgentLoopBase.__init__)
+    assert parameters(register) == ["agent_name"]
+    from treepo.verl.agent_loop import TREE_AGENT
+
+    assert TREE_AGENT in _agent_loop_registry
+
+
+def test_the_generation_config_tells_what_ends_an_answer() -> None:
+    from verl.utils.model import get_generation_config
+
+    assert parameters(get_generation_config)[0] == "model"
+
+
+def test_the_task_runner_looks_the_trainer_up_by_its_mode() -> None:
+    from verl.trainer.main_ppo import TaskRunnerV1
+
+    assert "get_trainer_cls(config.trainer.v1.trainer_mode)" in source(behind(TaskRunnerV1).run)
+
+
 def test_the_trainer_computes_advantages_and_metrics_in_hooks_of_its_own() -> None:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 

@@ -84,9 +84,9 @@ class PathScores:
     def score(self, path: Path, kind: LogProbScore) -> float:
         """Sum or mean over the tokens of a path that is not empty, or the mean over its last node."""
         if kind is LogProbScore.LAST_SEGMENT:
-            return self._sum(path[-1]) / len(path[-1].tokens)
+            return self._sum(path[-1]) / path[-1].length
         total = sum(self._sum(node) for node in path)
-        return total if kind is LogProbScore.SUM else total / sum(len(node.tokens) for node in path)
+        return total if kind is LogProbScore.SUM else total / sum(node.length for node in path)
 
     def _sum(self, node: Node) -> float:
         if node.id not in self._sums:

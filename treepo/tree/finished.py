@@ -70,7 +70,7 @@ class FinishedPaths:
                 index=index,
                 trajectory=trajectory,
                 open_answer=trajectory.reason is not FinishReason.ANSWERED
-                and self._texts.after(trajectory.path).answer.begun,
+                and self._texts.answer(trajectory.path).begun,
             )
             for index, trajectory in enumerate(self.trajectories)
         ]

@@ -5,7 +5,6 @@ finished path. The root is the prompt; it has no node of its own, so the empty p
 """
 
 import struct
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,19 +20,40 @@ class FinishReason(StrEnum):
     REPETITION = "repetition"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Node:
     """One segment of a tree. It owns its own tokens only and knows no parent, so a split can rewrite paths.
 
+    Tokens and log-probs are packed into bytes, 4 for each: a batch holds millions of them, and bytes are nothing that
+    the garbage collector has to look through.
+
     Attributes:
         id: Unique in the prompt's tree, from 1; never given to another node, also not after a split.
-        tokens: Token ids, shape [n] with n >= 1.
-        log_probs: Log-probability of each token when it was sampled, shape [n], kept in single precision.
     """
 
     id: int
-    tokens: Sequence[int]
-    log_probs: Sequence[float]
+    _tokens: bytes
+    _log_probs: bytes
+
+    def __init__(self, *, id: int, tokens: Sequence[int], log_probs: Sequence[float]) -> None:
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "_tokens", struct.pack(f"{len(tokens)}i", *tokens))
+        object.__setattr__(self, "_log_probs", struct.pack(f"{len(log_probs)}f", *log_probs))
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Token ids, shape [n] with n >= 1."""
+        return memoryview(self._tokens).cast("i")
+
+    @property
+    def log_probs(self) -> Sequence[float]:
+        """Log-probability of each token when it was sampled, shape [n], in single precision."""
+        return memoryview(self._log_probs).cast("f")
+
+    @property
+    def length(self) -> int:
+        """Tokens of the node."""
+        return len(self._tokens) // 4
 
 
 Path = tuple[Node, ...]
@@ -128,7 +148,7 @@ class Trajectory:
     @property
     def node_lengths(self) -> list[int]:
         """Tokens of each node of the path, shape [nodes]; they sum to `length`."""
-        return [len(node.tokens) for node in self.path]
+        return [node.length for node in self.path]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,17 +201,9 @@ class Tree:
     stats: TreeStats
 
 
-def make_node(node_id: int, tokens: Sequence[int], log_probs: Sequence[float]) -> Node:
-    """A node with compact storage of its own: 4 bytes per token id and 4 per log-probability."""
-    # Packing the numbers first takes half the time of filling the arrays one by one.
-    packed_tokens = struct.pack(f"{len(tokens)}i", *tokens)
-    packed_log_probs = struct.pack(f"{len(log_probs)}f", *log_probs)
-    return Node(id=node_id, tokens=array("i", packed_tokens), log_probs=array("f", packed_log_probs))
-
-
 def split_node(node: Node, at: int, head_id: int, tail_id: int) -> tuple[Node, Node]:
     """The same tokens as two nodes, the first with `at` of them; both parts get ids of their own."""
-    assert 0 < at < len(node.tokens), "a split leaves tokens on both sides"
+    assert 0 < at < node.length, "a split leaves tokens on both sides"
     head = Node(id=head_id, tokens=node.tokens[:at], log_probs=node.log_probs[:at])
     tail = Node(id=tail_id, tokens=node.tokens[at:], log_probs=node.log_probs[at:])
     return head, tail
@@ -199,7 +211,7 @@ def split_node(node: Node, at: int, head_id: int, tail_id: int) -> tuple[Node, N
 
 def path_length(path: Path) -> int:
     """Tokens of a path."""
-    return sum(len(node.tokens) for node in path)
+    return sum(node.length for node in path)
 
 
 def locate(path: Path, position: int) -> tuple[int, int]:
@@ -213,7 +225,7 @@ def locate(path: Path, position: int) -> tuple[int, int]:
         The index of the node that holds the token, and the tokens of that node before it.
     """
     for index, node in enumerate(path):
-        if position < len(node.tokens):
+        if position < node.length:
             return index, position
-        position -= len(node.tokens)
+        position -= node.length
     raise AssertionError("the position lies inside the path")

@@ -11,7 +11,7 @@ from treepo.tree.checks import argument_problem, segment_problem
 from treepo.tree.divergence import draw_divergence, initial_requests, step_total
 from treepo.tree.finished import FinishedPaths
 from treepo.tree.growing import GrowingPath, OpenRequest, at_root
-from treepo.tree.node import FinishReason, Segment, SegmentRequest, Trajectory, Tree, make_node
+from treepo.tree.node import FinishReason, Node, Segment, SegmentRequest, Trajectory, Tree
 from treepo.tree.randomness import RequestSeeds, prompt_stream
 from treepo.tree.stats import TreeCounter
 from treepo.tree.termination import classify
@@ -134,15 +134,15 @@ class TreeSampler:
 
     def _grow(self, wanted: OpenRequest, segment: Segment) -> GrowingPath:
         parent = wanted.parent
-        node = make_node(wanted.node_id, segment.tokens, segment.log_probs)
+        node = Node(id=wanted.node_id, tokens=segment.tokens, log_probs=segment.log_probs)
         repeated = self._texts.read(parent.path, node)
         path = (*parent.path, node)
-        length = parent.length + len(node.tokens)
+        length = parent.length + node.length
         depth = parent.depth + 1
         reason = classify(
             rules=self.config.termination,
-            answer_complete=self._texts.after(path).answer.complete,
-            ended=segment.stopped or node.tokens[-1] in self._eos_token_ids,
+            answer_complete=self._texts.answer(path).complete,
+            ended=segment.stopped or segment.tokens[-1] in self._eos_token_ids,
             repeated=repeated,
             length=length,
             max_length=self.max_response_length,

@@ -5,7 +5,6 @@ end of the text before the segment.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from treepo.config import TerminationConfig
@@ -36,19 +35,6 @@ class AnswerScan(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextScan:
-    """What the text rules must know of a path to read its next segment.
-
-    Attributes:
-        answer: The answer scan after the path's text.
-        tail: The end of the path's text, as long as a repetition can reach back from the next segment.
-    """
-
-    answer: AnswerScan
-    tail: str
-
-
 class TextReader:
     """Reads the text of one tree's nodes, and remembers the scan at the end of each.
 
@@ -69,34 +55,40 @@ class TextReader:
             )
         self._repetition = rules.repetition
         self._decode = decode
-        self._root = TextScan(answer=answer, tail="")
-        # A node has one prefix only, so its id is key enough.
-        self._scans: dict[int, TextScan] = {}
+        self._root_answer = answer
+        # By node id: a node has one prefix only. The tail is as much of the text as a repetition can reach back to.
+        self._answers: dict[int, AnswerScan] = {}
+        self._tails: dict[int, str] = {}
 
-    def after(self, path: Path) -> TextScan:
-        """The scan at the end of a path whose nodes were read."""
-        return self._scans[path[-1].id] if path else self._root
+    def answer(self, path: Path) -> AnswerScan:
+        """The answer scan at the end of a path whose nodes were read."""
+        return self._answers[path[-1].id] if path else self._root_answer
+
+    def tail(self, path: Path) -> str:
+        """The end of a path's text, as long as a repetition can reach back from the next node."""
+        return self._tails[path[-1].id] if path else ""
 
     def read(self, before: Path, node: Node) -> bool:
         """Reads a node behind `before`; returns whether it repeats itself, alone or with the text before it."""
         rule = self._repetition
-        scan = self.after(before)
         text = self._decode(node.tokens)
-        answer = scan.answer.feed(text)
+        self._answers[node.id] = self.answer(before).feed(text)
         if not rule.enabled:
-            self._scans[node.id] = TextScan(answer=answer, tail="")
+            self._tails[node.id] = ""
             return False
-        seen = scan.tail + text
-        self._scans[node.id] = TextScan(answer=answer, tail=seen[-rule.substring * rule.count :])
+        tail = self.tail(before)
+        seen = tail + text
+        self._tails[node.id] = seen[-rule.substring * rule.count :]
         # What was repeated before the node is not its doing: an occurrence has to end in the node.
-        return has_repetition(seen, substring=rule.substring, count=rule.count, new_from=len(scan.tail))
+        return has_repetition(seen, substring=rule.substring, count=rule.count, new_from=len(tail))
 
     def split(self, before: Path, node: Node, head: Node, tail: Node) -> None:
         """Takes note that `node` behind `before` became `head` and `tail`."""
-        end = self._scans.pop(node.id)
         self.read(before, head)
-        self._scans[tail.id] = end
+        self._answers[tail.id] = self._answers.pop(node.id)
+        self._tails[tail.id] = self._tails.pop(node.id)
 
     def forget(self, path: Path) -> None:
-        """Forgets the scan at the end of a path that is given up."""
-        del self._scans[path[-1].id]
+        """Forgets what was read at the end of a path that is given up."""
+        del self._answers[path[-1].id]
+        del self._tails[path[-1].id]

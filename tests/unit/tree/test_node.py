@@ -1,14 +1,18 @@
 """Nodes, splits and places in a path."""
 
+import pickle
+import sys
+from dataclasses import FrozenInstanceError
+
 import pytest
 from scripted_trees import encode, trajectory
 
-from treepo.tree import SegmentRequest
-from treepo.tree.node import locate, make_node, path_length, split_node
+from treepo.tree import Node, SegmentRequest
+from treepo.tree.node import locate, path_length, split_node
 
 
 def test_a_split_keeps_every_token_beside_its_log_prob():
-    node = make_node(3, encode("abcd"), [-1.0, -2.0, -3.0, -4.0])
+    node = Node(id=3, tokens=encode("abcd"), log_probs=[-1.0, -2.0, -3.0, -4.0])
     head, tail = split_node(node, 1, 8, 9)
     assert (head.id, list(head.tokens), list(head.log_probs)) == (8, encode("a"), [-1.0])
     assert (tail.id, list(tail.tokens), list(tail.log_probs)) == (9, encode("bcd"), [-2.0, -3.0, -4.0])
@@ -18,7 +22,7 @@ def test_a_split_keeps_every_token_beside_its_log_prob():
 @pytest.mark.parametrize("at", [0, 4])
 def test_a_split_at_a_boundary_is_a_mistake(at: int):
     with pytest.raises(AssertionError):
-        split_node(make_node(1, encode("abcd"), [0.0] * 4), at, 2, 3)
+        split_node(Node(id=1, tokens=encode("abcd"), log_probs=[0.0] * 4), at, 2, 3)
 
 
 def test_places_in_a_path_are_exact_at_boundaries():
@@ -44,5 +48,27 @@ def test_a_trajectory_describes_its_path():
 
 
 def test_nodes_store_eight_bytes_a_token():
-    node = make_node(1, range(1000, 2000), [-0.5] * 1000)
-    assert (memoryview(node.tokens).nbytes, memoryview(node.log_probs).nbytes) == (4000, 4000)  # pyright: ignore[reportArgumentType]
+    node = Node(id=1, tokens=range(1000, 2000), log_probs=[-0.5] * 1000)
+    assert node.length == len(node.tokens) == len(node.log_probs) == 1000
+    # Beside the numbers: the object itself and the headers of its two stores.
+    assert sys.getsizeof(node) + sys.getsizeof(node._tokens) + sys.getsizeof(node._log_probs) < 8000 + 200
+
+
+def test_a_node_never_changes():
+    tokens, log_probs = [1, 2], [-0.5, -1.5]
+    node = Node(id=1, tokens=tokens, log_probs=log_probs)
+    tokens[0], log_probs[0] = 9, -9.0
+    assert (list(node.tokens), list(node.log_probs)) == ([1, 2], [-0.5, -1.5])
+    with pytest.raises(FrozenInstanceError):
+        node.id = 2  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(TypeError):
+        node.tokens[0] = 9  # pyright: ignore[reportIndexIssue]
+
+
+def test_nodes_are_equal_by_content_and_cross_processes():
+    node = Node(id=1, tokens=[1, 2], log_probs=[-0.5, -1.5])
+    assert pickle.loads(pickle.dumps(node)) == node
+    assert Node(id=1, tokens=(1, 2), log_probs=(-0.5, -1.5)) == node
+    assert Node(id=2, tokens=[1, 2], log_probs=[-0.5, -1.5]) != node
+    assert Node(id=1, tokens=[1, 3], log_probs=[-0.5, -1.5]) != node
+    assert Node(id=1, tokens=[1, 2], log_probs=[-0.5, -2.5]) != node

@@ -7,7 +7,7 @@ from scripted_trees import decode, encode
 
 from treepo.config import TerminationConfig
 from treepo.tree import AnswerScan
-from treepo.tree.node import Node, make_node, split_node
+from treepo.tree.node import Node, split_node
 from treepo.tree.text import TextReader
 
 
@@ -16,7 +16,7 @@ def reader(**repetition: object) -> TextReader:
 
 
 def nodes(*texts: str) -> list[Node]:
-    return [make_node(index + 1, encode(text), [-1.0] * len(text)) for index, text in enumerate(texts)]
+    return [Node(id=index + 1, tokens=encode(text), log_probs=[-1.0] * len(text)) for index, text in enumerate(texts)]
 
 
 def read_all(texts: TextReader, path: Sequence[Node]) -> list[bool]:
@@ -27,7 +27,7 @@ def test_a_box_that_straddles_boundaries_counts():
     texts = reader()
     path = nodes("so \\bo", "xed{4", "{2}", "}.")
     read_all(texts, path)
-    complete = [texts.after(tuple(path[:end])).answer.complete for end in range(5)]
+    complete = [texts.answer(tuple(path[:end])).complete for end in range(5)]
     assert complete == [False, False, False, False, True]
 
 
@@ -55,18 +55,18 @@ def test_without_the_rule_nothing_repeats_and_no_text_is_kept():
     texts = reader(enabled=False, substring=1, count=2)
     path = nodes("aaaa", "aaaa")
     assert read_all(texts, path) == [False, False]
-    assert texts.after(tuple(path)).tail == ""
+    assert texts.tail(tuple(path)) == ""
 
 
 def test_there_is_no_text_before_the_first_segment():
-    assert reader().after(()).tail == ""
+    assert reader().tail(()) == ""
 
 
 def test_only_the_end_of_the_text_is_kept():
     texts = reader(substring=2, count=3)
     path = nodes("abc", "defghij")
     read_all(texts, path)
-    assert [texts.after(tuple(path[:end])).tail for end in (1, 2)] == ["abc", "efghij"]
+    assert [texts.tail(tuple(path[:end])) for end in (1, 2)] == ["abc", "efghij"]
 
 
 def test_a_split_keeps_what_was_read():
@@ -74,15 +74,17 @@ def test_a_split_keeps_what_was_read():
     first, second = nodes("\\boxed", "{5} abab")
     read_all(texts, [first, second])
     head, tail = split_node(second, 2, 7, 8)
-    before = texts.after((first, second))
+    before = texts.answer((first, second)), texts.tail((first, second))
     texts.split((first,), second, head, tail)
-    assert texts.after((first, head, tail)) == before
-    assert not texts.after((first, head)).answer.complete
-    assert texts.after((first, head)).answer.begun
-    assert texts.after((first, head)).tail == "oxed{5"
-    assert texts.read((first, head), make_node(9, encode("}"), [0.0])) is False
+    assert (texts.answer((first, head, tail)), texts.tail((first, head, tail))) == before
+    assert not texts.answer((first, head)).complete
+    assert texts.answer((first, head)).begun
+    assert texts.tail((first, head)) == "oxed{5"
+    assert texts.read((first, head), Node(id=9, tokens=encode("}"), log_probs=[0.0])) is False
     with pytest.raises(KeyError):
-        texts.after((second,))
+        texts.answer((second,))
+    with pytest.raises(KeyError):
+        texts.tail((second,))
 
 
 class WordScan:
@@ -124,8 +126,8 @@ def test_a_detector_is_named_by_import_path(own_module: str):
     texts = TextReader(rules, decode)
     path = nodes("the ans", "wer")
     read_all(texts, path)
-    assert not texts.after(tuple(path[:1])).answer.complete
-    assert texts.after(tuple(path)).answer.complete
+    assert not texts.answer(tuple(path[:1])).complete
+    assert texts.answer(tuple(path)).complete
 
 
 def test_a_detector_without_the_interface_is_refused(own_module: str):

@@ -1,0 +1,75 @@
+"""Arrows run down only, and the pure rooms import nothing of the host."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from training_run import ROOT
+
+# What each room may import of the others; the ground (config, policies, datasets, rewards) is open to all.
+GROUND = {"config", "config_checks", "policies", "datasets", "rewards"}
+ALLOWED: dict[str, set[str]] = {
+    "tree": set(),
+    "advantage": set(),
+    "rollout": {"tree"},
+    "quickstart": set(),
+    "compose": set(),
+    "config_docs": set(),
+    "verl": {"rollout", "advantage", "tree", "compose"},
+    **{name: set() for name in GROUND},
+}
+HOST = {"verl", "vllm", "ray", "transformers", "transfer_queue"}
+PURE = {"tree": HOST | {"torch", "numpy"}, "advantage": HOST, "rollout": HOST | {"torch"}, "rewards": HOST | {"torch"}}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "treepo").parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        yield from (tuple(name.split(".")) for name in names)
+
+
+FILES = [
+    path
+    for path in sorted((ROOT / "treepo").rglob("*.py"))
+    if path.parent != ROOT / "treepo" or path.stem != "__init__"
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_from_rooms_below_it(path: Path) -> None:
+    here = room(path)
+    ours = {name[1] for name in imports(path) if name[0] == "treepo" and len(name) > 1}
+    assert ours <= ALLOWED[here] | GROUND | {here}
+    assert "recipe" not in {name[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_room_knows_nothing_of_the_host(name: str) -> None:
+    files = [path for path in FILES if room(path) == name]
+    assert files
+    assert {found[0] for path in files for found in imports(path)} & PURE[name] == set()
+
+
+def test_only_one_room_imports_verl_and_ray() -> None:
+    holders = {room(path) for path in FILES if {name[0] for name in imports(path)} & {"verl", "ray", "vllm"}}
+    assert holders == {"verl"}
+
+
+def test_the_ground_stands_on_nothing_but_the_ground() -> None:
+    for path in FILES:
+        if room(path) in GROUND:
+            ours = {name[1] for name in imports(path) if name[0] == "treepo" and len(name) > 1}
+            assert ours <= GROUND
+
+
+def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+    places = ("treepo", "recipe", "benchmarks")
+    lengths = {path: len(path.read_text().splitlines()) for place in places for path in (ROOT / place).rglob("*.py")}
+    assert {str(path) for path, length in lengths.items() if length > 300} == set()
