@@ -92,12 +92,10 @@ def grow_all(line: Line, *, prompts: int, width: int, depth: int, segment_length
     while waiting:
         still_waiting: list[tuple[TreeSampler, list[SegmentRequest]]] = []
         for sampler, requests in waiting:
-            following: list[SegmentRequest] = []
-            for request in requests:
-                segment = engine.answer(request)
-                began = time.process_time()
-                following = sampler.receive(segment)
-                seconds += time.process_time() - began
+            answers = [engine.answer(request) for request in requests]
+            began = time.process_time()
+            following = [request for answer in answers for request in sampler.receive(answer)]
+            seconds += time.process_time() - began
             if following:
                 still_waiting.append((sampler, following))
         waiting = still_waiting

@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from training_run import ROOT
+from tiny_stack import write_tiny_model
+from training_run import ROOT, write_sums
 
-from treepo.compose import compose, tree_options
+from treepo.compose import compose, resolve, tree_options
+from treepo.verl.preflight import check
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 COMMANDS = [
@@ -27,6 +29,19 @@ def preset(command: str) -> str:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if overrides(command)])
 def test_every_override_in_the_readme_composes_and_is_valid(command: str) -> None:
     tree_options(compose(preset(command), overrides(command)))
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "main_treepo" in command])
+def test_every_training_command_in_the_readme_passes_the_checks_before_the_start(command: str, tmp_path: Path) -> None:
+    model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 4, seed=0)
+    own = [
+        f"actor_rollout_ref.model.path={model}",
+        f"data.train_files=[{table}]",
+        f"data.val_files=[{table}]",
+    ]
+    config = compose(preset(command), [*overrides(command), *own])
+    resolve(config)
+    assert check(config) == []
 
 
 def test_every_script_in_the_readme_exists() -> None:
