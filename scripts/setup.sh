@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=${TREEPO_VENV:-.venv}
 TORCH=2.13.0
 NEED_DISK_GIB=8
-NEED_MEMORY_MIB=7168
+NEED_MEMORY_MIB=9216
 SETS=(cpu)
 [[ ${1:-} == --dev ]] && SETS+=(dev)
 

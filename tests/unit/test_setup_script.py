@@ -74,7 +74,7 @@ def test_without_memory(tmp_path: Path) -> None:
     (tmp_path / "limit").write_text("4294967296\n")
     done = run(tmp_path, TREEPO_MEMORY_LIMIT_FILE=str(tmp_path / "limit"))
     assert done.returncode == 1
-    assert errors(done) == ["error: training needs 7168 MiB of memory, this machine has 4096 MiB"]
+    assert errors(done) == ["error: training needs 9216 MiB of memory, this machine has 4096 MiB"]
 
 
 def test_an_interruption_ends_pip_too(tmp_path: Path) -> None:
