@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests importable, and sets how many random trees a run grows.
+"""Makes the modules beside the tests importable, and sets how many random trees a run grows.
 
 ``HYPOTHESIS_PROFILE=nightly`` grows tens of thousands; the default profile hundreds.
 """
