@@ -6,6 +6,7 @@ The configuration is composed by Hydra from ``configs/`` and checked whole befor
 import argparse
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -42,7 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
         return _REFUSED
     for warning in warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    return _train(config)
+    from treepo.verl.host_lock import sole_private_cluster
+
+    private = OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local"
+    try:
+        with sole_private_cluster() if private else nullcontext():
+            return _train(config)
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _REFUSED
 
 
 def _parser() -> argparse.ArgumentParser:
