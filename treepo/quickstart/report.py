@@ -61,13 +61,13 @@ def read_scalars(folder: Path) -> dict[str, Series]:
     Raises:
         FileNotFoundError: There are none.
     """
+    if not any(folder.glob("events.out.tfevents.*")):
+        raise FileNotFoundError(f"no TensorBoard logs in {folder}: did the training log to tensorboard?")
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
     scalars: dict[str, Series] = {}
     for name in events.Tags()["scalars"]:
         points = sorted(events.Scalars(name), key=lambda event: event.wall_time)
         scalars[name] = dict(sorted({event.step: event.value for event in points}.items()))
-    if not scalars:
-        raise FileNotFoundError(f"no TensorBoard logs in {folder}: did the training log to tensorboard?")
     return scalars
 
 
