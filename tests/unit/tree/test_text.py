@@ -132,5 +132,8 @@ def test_a_detector_is_named_by_import_path(own_module: str):
 
 def test_a_detector_without_the_interface_is_refused(own_module: str):
     rules = TerminationConfig(answer_detector=f"{own_module}:NoScan")
-    with pytest.raises(ValueError, match=r"answer_detector=.*:NoScan gives a NoScan, which lacks"):
+    with pytest.raises(
+        ValueError,
+        match=r"NoScan gives a NoScan, which lacks complete, begun or feed of treepo\.tree\.AnswerScan",
+    ):
         TextReader(rules, decode)
