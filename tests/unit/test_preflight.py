@@ -10,7 +10,10 @@ from tiny_stack import compose_tiny, write_tiny_model
 from training_run import ROOT, write_sums
 
 from treepo.config import ConfigError
-from treepo.verl.preflight import check
+from treepo.verl.preflight import MODES, check
+
+BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
+OVERLONG = f"reward.reward_manager.name=dapo +{BUFFER}={{enable:true,len:16,penalty_factor:1.0,log:false}}"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,15 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("actor_rollout_ref.rollout.n=3", "set treepo.width alone"),
         ("algorithm.adv_estimator=treep", "did you mean treepo?"),
         ("algorithm.adv_estimator=xyz", "it must be one of treepo,"),
-        ("trainer.v1.trainer_mode=colocate_async", "trainer.v1.trainer_mode=sync"),
+        ("trainer.v1.trainer_mode=separate_async", "use sync or colocate_async"),
+        ("trainer.v1.trainer_mode=snyc", "did you mean sync?"),
+        ("trainer.v1.trainer_mode=colocate_async", "treepo.rollout.seeded_requests=true is refused"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size=3 trainer.n_gpus_per_node=16", "the 16 data-parallel ranks"),
+        ("algorithm.filter_groups.enable=true algorithm.filter_groups.metric=null", "filter_groups.metric is empty"),
+        ("+reward.reward_kwargs.overlong_buffer_cfg.enable=true", "overlong_buffer_cfg.len is missing"),
+        (f"{OVERLONG} reward.reward_manager.name=naive", "only reward.reward_manager.name=dapo reads it"),
+        (f"{OVERLONG} +reward.reward_kwargs.max_resp_len=100", "data.max_response_length=160"),
+        (f"{OVERLONG} +reward.reward_kwargs.max_resp_len=160 ++{BUFFER}.len=161", "between 1 and 160"),
         ("actor_rollout_ref.rollout.max_model_len=100", "need 256"),
         ("treepo.width=1", "treepo.width=1 is refused"),
         ("data.max_response_length=abc", "data.max_response_length=abc is refused: it must be a whole number"),
@@ -89,6 +100,28 @@ def test_a_response_length_out_of_reach_is_a_warning(folder: Path) -> None:
 def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:
     (warning,) = check(composed(folder, "actor_rollout_ref.rollout.enable_prefix_caching=false"))
     assert warning.startswith("actor_rollout_ref.rollout.enable_prefix_caching=false")
+
+
+def test_an_asynchronous_trainer_without_a_correction_for_old_weights_is_a_warning(folder: Path) -> None:
+    overrides = ["trainer.v1.trainer_mode=colocate_async", "treepo.rollout.seeded_requests=false"]
+    (warning,) = check(composed(folder, *overrides))
+    assert "tokens of older weights are trained as if they were new" in warning
+    for remedy in ("bypass_mode=true", "rollout_is=token"):
+        assert check(composed(folder, *overrides, f"algorithm.rollout_correction.{remedy}")) == []
+
+
+def test_a_filter_on_the_reward_beside_the_length_penalty_is_a_warning(folder: Path) -> None:
+    groups = ["algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=reward"]
+    overlong = [*OVERLONG.split(), "+reward.reward_kwargs.max_resp_len=160"]
+    (warning,) = check(composed(folder, *groups, *overlong))
+    assert warning.endswith("acc is meant")
+    assert check(composed(folder, *groups)) == []
+
+
+def test_the_modes_are_those_that_a_tree_trainer_stands_for() -> None:
+    from treepo.verl.trainer import TRAINERS
+
+    assert tuple(TRAINERS) == MODES
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,10 @@ from treepo.compose import tree_options
 from treepo.config import ConfigError, TreePOConfig
 from treepo.datasets.parquet import check_parquet
 
+MODES = ("sync", "colocate_async")
+"""Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
+
+_OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 
 
@@ -86,11 +90,8 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
             "actor_rollout_ref.rollout.full_determinism=true is refused: the server would give all requests of a tree "
             "one seed; set treepo.rollout.seeded_requests=true too"
         )
-    if config.trainer.v1.trainer_mode != "sync":
-        raise ConfigError(
-            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} is refused: trees are trained with "
-            "trainer.v1.trainer_mode=sync"
-        )
+    _check_mode(config, options)
+    _check_recipe(config)
     known, estimator = estimator_names(), str(config.algorithm.adv_estimator)
     if estimator not in known:
         raise ConfigError(f"algorithm.adv_estimator={estimator} is refused: {suggest(estimator, known)}")
@@ -105,6 +106,60 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
             f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len} is refused: data.max_prompt_length + "
             f"data.max_response_length need {needed}"
         )
+
+
+def _check_mode(config: DictConfig, options: TreePOConfig) -> None:
+    """docs/async_trainers.md gives the reasons."""
+    mode = config.trainer.v1.trainer_mode
+    if mode == "separate_async":
+        raise ConfigError(
+            "trainer.v1.trainer_mode=separate_async is refused: trees have not been run on servers of their own; use "
+            "sync or colocate_async"
+        )
+    if mode not in MODES:
+        raise ConfigError(f"trainer.v1.trainer_mode={mode} is refused: {suggest(str(mode), list(MODES))}")
+    if mode == "colocate_async" and options.rollout.seeded_requests:
+        raise ConfigError(
+            "treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode=colocate_async: an "
+            "interrupted request would go on with the random numbers of its beginning"
+        )
+
+
+def _check_recipe(config: DictConfig) -> None:
+    """DAPO's parts, which verl reads late, or silently not at all."""
+    groups = config.algorithm.filter_groups
+    if groups.enable and not groups.metric:
+        raise ConfigError("algorithm.filter_groups.metric is empty; name what must differ, as in acc")
+    overlong = OmegaConf.select(config, _OVERLONG)
+    if overlong is not None:
+        _check_overlong(config, overlong)
+    actor = config.actor_rollout_ref.actor
+    # verl still reads the older of the two places, too.
+    sequence_parallel = max(actor.ulysses_sequence_parallel_size, actor.fsdp_config.ulysses_sequence_parallel_size)
+    ranks = max(1, config.trainer.nnodes * config.trainer.n_gpus_per_node // sequence_parallel)
+    mini_batch = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
+    if mini_batch % ranks:
+        raise ConfigError(
+            f"actor_rollout_ref.actor.ppo_mini_batch_size x treepo.width = {mini_batch} is refused: the {ranks} "
+            "data-parallel ranks must share a mini-batch out evenly"
+        )
+
+
+def _check_overlong(config: DictConfig, overlong: DictConfig) -> None:
+    if missing := [key for key in ("enable", "len", "penalty_factor", "log") if overlong.get(key) is None]:
+        raise ConfigError(f"{_OVERLONG}.{missing[0]} is missing; verl needs enable, len, penalty_factor and log")
+    if not overlong.enable:
+        return
+    if config.reward.reward_manager.name != "dapo":
+        raise ConfigError(f"{_OVERLONG}.enable=true is refused: only reward.reward_manager.name=dapo reads it")
+    longest = config.reward.reward_kwargs.get("max_resp_len")
+    if longest != config.data.max_response_length:
+        raise ConfigError(
+            f"reward.reward_kwargs.max_resp_len={longest} is refused: the penalty ends at "
+            f"data.max_response_length={config.data.max_response_length}"
+        )
+    if not 0 < overlong.len <= longest:
+        raise ConfigError(f"{_OVERLONG}.len={overlong.len} is refused: it must be between 1 and {longest}")
 
 
 def _check_model(model: Any) -> None:
@@ -142,6 +197,19 @@ def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
     if not config.actor_rollout_ref.rollout.enable_prefix_caching:
         warnings.append(
             "actor_rollout_ref.rollout.enable_prefix_caching=false: every segment computes its whole prefix again"
+        )
+    correction = config.algorithm.get("rollout_correction")
+    if config.trainer.v1.trainer_mode == "colocate_async" and not (
+        correction and (correction.bypass_mode or correction.rollout_is)
+    ):
+        warnings.append(
+            "trainer.v1.trainer_mode=colocate_async without algorithm.rollout_correction.bypass_mode=true or "
+            "algorithm.rollout_correction.rollout_is=token: tokens of older weights are trained as if they were new"
+        )
+    groups, overlong = config.algorithm.filter_groups, OmegaConf.select(config, _OVERLONG)
+    if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):
+        warnings.append(
+            "algorithm.filter_groups.metric=reward: the length penalty makes nearly every group differ; acc is meant"
         )
     return warnings
 

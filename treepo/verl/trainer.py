@@ -1,4 +1,4 @@
-"""verl's synchronous trainer, where its hooks do not suffice for trees.
+"""verl's trainers, where their hooks do not suffice for trees.
 
 Checked against verl 0.9.1 (``verl/trainer/ppo/v1``); ``tests/contract/test_verl_seams.py`` holds the seams.
 """
@@ -10,24 +10,31 @@ import transfer_queue as tq
 from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
-from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY, PPOTrainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from treepo.advantage import ESTIMATORS
 from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
 from treepo.verl.metrics import tree_metrics
+from treepo.verl.padding import spread_padding
 from treepo.verl.rows import TreeFields, tree_row
 
 logger = logging.getLogger(__name__)
 
 
-class TreeTrainer(PPOTrainerSync):
-    """Hands node paths to the estimators and adds the tree's metrics under ``treepo/``."""
+class TreeHooks(PPOTrainer):
+    """What trees need of any of verl's trainers; stands before one of them in a class's bases.
+
+    Hands node paths to the estimators, adds the tree's metrics under ``treepo/``, shares padding rows out among the
+    mini-batches, and bounds the prompts of a step under dynamic sampling.
+    """
 
     def __init__(self, config: DictConfig) -> None:
         # Before the base class, which builds the replay buffer.
         self._options = tree_options(config)
+        self._refills = (0, 0)
         register_estimators()
         super().__init__(config)
 
@@ -35,6 +42,37 @@ class TreeTrainer(PPOTrainerSync):
         buffer = super()._build_replay_buffer()
         buffer.poll_interval = self._options.rollout.poll_interval
         return buffer
+
+    def _add_prompts_to_generate(self, num_prompts: int) -> int:
+        """Submits prompts beside the step's own batch: in the place of evicted ones, or to warm up.
+
+        Raises:
+            RuntimeError: The step has asked for more than ``algorithm.filter_groups.max_num_gen_batches`` batches.
+        """
+        step, submitted = self._refills
+        submitted = num_prompts + (submitted if step == self.global_steps else 0)
+        self._refills = (self.global_steps, submitted)
+        # verl 0.9 reads this bound only in its deprecated trainer, and would look for prompts for ever.
+        groups, batch_size = self.config.algorithm.filter_groups, self.config.data.train_batch_size
+        if groups.enable and 0 < groups.max_num_gen_batches * batch_size < submitted + batch_size:
+            raise RuntimeError(
+                f"step {self.global_steps}: {submitted + batch_size} prompts were not enough for {batch_size} whose "
+                f"trajectories differ in algorithm.filter_groups.metric={groups.metric}; the data are too easy or too "
+                "hard for the model, or raise algorithm.filter_groups.max_num_gen_batches="
+                f"{groups.max_num_gen_batches}"
+            )
+        return super()._add_prompts_to_generate(num_prompts)
+
+    def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
+        batch = super()._balance_batch(batch, metrics, *args, **kwargs)
+        padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        metrics["treepo/padding_share"] = sum(padding) / len(padding)
+        mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
+        # During the critic's warm-up the actor is not updated, and a batch need not be whole mini-batches of it.
+        if any(padding) and len(padding) % mini_batch == 0:
+            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+            batch.reorder(spread_padding(padding, ranks=ranks, mini_batches=len(padding) // mini_batch))
+        return batch
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         if self.config.algorithm.adv_estimator not in ESTIMATORS:
@@ -70,15 +108,27 @@ class TreeTrainer(PPOTrainerSync):
         return uids, [_plain(value)["treepo"] for value in data["extra_fields"]]
 
 
+class TreeTrainer(TreeHooks, PPOTrainerSync):
+    """Trees with verl's synchronous trainer."""
+
+
+class TreeTrainerColocateAsync(TreeHooks, PPOTrainerColocateAsync):
+    """Trees with the trainer that interrupts the rollout for an update, and goes on with it under the new weights."""
+
+
 def _plain(value: Any) -> Any:
     """TransferQueue hands non-tensor values back bare or wrapped, by the number of rows and the backend."""
     return getattr(value, "data", value)
 
 
+TRAINERS: dict[str, type[PPOTrainer]] = {"sync": TreeTrainer, "colocate_async": TreeTrainerColocateAsync}
+"""The tree trainers by verl's name of the mode, ``trainer.v1.trainer_mode``."""
+
+
 def use_tree_trainer() -> None:
-    """Puts the tree trainer in the place of verl's synchronous one.
+    """Puts the tree trainers in the place of verl's.
 
     verl tests for the mode's name, ``trainer.v1.trainer_mode == "sync"``, in many places, so a trainer under a name of
     its own would be taken for an asynchronous one.
     """
-    TRAINER_REGISTRY["sync"] = TreeTrainer
+    TRAINER_REGISTRY.update(TRAINERS)
