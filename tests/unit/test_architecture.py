@@ -13,14 +13,21 @@ ALLOWED: dict[str, set[str]] = {
     "tree": set(),
     "advantage": set(),
     "rollout": {"tree"},
+    "viewer": {"tree"},
     "quickstart": set(),
     "compose": set(),
     "config_docs": set(),
-    "verl": {"rollout", "advantage", "tree", "compose"},
+    "verl": {"rollout", "advantage", "viewer", "tree", "compose"},
     **{name: set() for name in GROUND},
 }
 HOST = {"verl", "vllm", "ray", "transformers", "transfer_queue"}
-PURE = {"tree": HOST | {"torch", "numpy"}, "advantage": HOST, "rollout": HOST | {"torch"}, "rewards": HOST | {"torch"}}
+PURE = {
+    "tree": HOST | {"torch", "numpy"},
+    "advantage": HOST,
+    "rollout": HOST | {"torch"},
+    "rewards": HOST | {"torch"},
+    "viewer": HOST | {"torch", "numpy"},
+}
 
 
 def room(path: Path) -> str:
