@@ -20,6 +20,7 @@ from treepo.policies import (
     LogProbScore,
     Preference,
     RepetitionPriority,
+    RolloutBackend,
     SubgroupWeighting,
     TemperatureSchedule,
     TotalBudget,
@@ -152,6 +153,9 @@ class BudgetConfig(_Options):
 class RolloutConfig(_Options):
     """Options ``treepo.rollout.*``: how the trees meet the engine and the trainer."""
 
+    backend: RolloutBackend | None = Field(
+        default=None, description="Where trees grow; null: `in_engine` on vLLM, `portable` on other servers."
+    )
     seeded_requests: bool = Field(
         default=False,
         description="Whether every request draws from its own seed, so that runs repeat; slower on accelerators.",

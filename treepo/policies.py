@@ -151,3 +151,14 @@ class SubgroupWeighting(StrEnum):
 
     AVERAGE = "average"
     GROUP_SIZE = "group_size"
+
+
+class RolloutBackend(StrEnum):
+    """Where trees grow.
+
+    * ``in_engine``: inside the rollout server's process, where a path that continues keeps its running request.
+    * ``portable``: outside of it; every segment is a request through verl's client.
+    """
+
+    IN_ENGINE = "in_engine"
+    PORTABLE = "portable"

@@ -1,21 +1,22 @@
-"""Every engine keeps the promises of ``SegmentEngine``: the scripted one, and the portable one on a vLLM server."""
+"""Every engine keeps the promises of ``SegmentEngine``: a scripted one, and both that run on a vLLM server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
+from probe_server import ProbedEngine, Stack
 from scripted_engine import ScriptedEngine
 
 from treepo.config import load_config
 from treepo.rollout import SegmentEngine, grow_tree
 from treepo.tree import SegmentRequest, TreeSampler
+from treepo.verl.portable_engine import PortableEngine
 
 PROMPT = list(range(40, 80))
 OPTIONS = {"width": 6, "segment_length": 32, "max_depth": 4, "max_divergence": 2}
+SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": -1}
 
 
 @dataclass
@@ -26,48 +27,34 @@ class Bench:
     eos: int
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["scripted", "portable"])
-async def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+@pytest.fixture(params=["scripted", "portable", "in_engine"])
+def bench(request: pytest.FixtureRequest) -> Bench:
     if request.param == "scripted":
-        yield Bench(make=lambda _: ScriptedEngine(eos=2), eos=2)
-        return
-    async for made in _on_vllm(tmp_path_factory.mktemp("model")):
-        yield made
+        return Bench(make=lambda _: ScriptedEngine(eos=2), eos=2)
+    stack: Stack = request.getfixturevalue("stack")
+    return Bench(make=maker(stack, request.param, SAMPLING), eos=stack.eos)
 
 
-async def _on_vllm(folder: Path) -> AsyncIterator[Bench]:
-    import ray
-    from tiny_stack import compose_tiny, ray_options, write_tiny_model
-    from transformers import AutoTokenizer
-    from verl.workers.rollout.llm_server import LLMServerManager
+def maker(stack: Stack, backend: str, sampling_params: dict[str, Any]) -> Callable[[str], SegmentEngine]:
+    def portable(tree_id: str) -> SegmentEngine:
+        return PortableEngine(
+            client=stack.client,
+            tree_id=tree_id,
+            sampling_params=sampling_params,
+            seeded=True,
+            eos_token_ids=frozenset({stack.eos}),
+        )
 
-    from treepo.verl.portable_engine import PortableEngine
+    def in_engine(tree_id: str) -> SegmentEngine:
+        return ProbedEngine(stack.server, tree_id, sampling_params)
 
-    model = write_tiny_model(folder)
-    config = compose_tiny(model, ["actor_rollout_ref.rollout.nnodes=1", "actor_rollout_ref.rollout.load_format=auto"])
-    ray.init(**ray_options(config))
-    try:
-        # Outside a coroutine function verl runs its own event loop and returns the manager itself.
-        manager: Any = LLMServerManager.create(config)
-        client = manager.get_client()
-        eos = AutoTokenizer.from_pretrained(model).eos_token_id
-
-        def make(tree_id: str) -> SegmentEngine:
-            return PortableEngine(
-                client=client,
-                tree_id=tree_id,
-                sampling_params={"temperature": 1.0, "top_p": 1.0, "top_k": -1},
-                seeded=True,
-                eos_token_ids=frozenset({eos}),
-            )
-
-        yield Bench(make=make, eos=eos)
-    finally:
-        ray.shutdown()
+    return {"portable": portable, "in_engine": in_engine}[backend]
 
 
 def ask(request_id: int, *, seed: int, max_tokens: int = 32) -> SegmentRequest:
-    return SegmentRequest(id=request_id, path=(), max_tokens=max_tokens, continues=False, parent=None, seed=seed)
+    return SegmentRequest(
+        id=request_id, path=(), max_tokens=max_tokens, reach=max_tokens, continues=False, parent=None, seed=seed
+    )
 
 
 def sampler(prompt_id: str, eos: int) -> TreeSampler:
@@ -137,3 +124,35 @@ async def test_the_engine_reports_prefixes_from_its_cache(bench: Bench) -> None:
     block = 32
     assert stats.recomputed_tokens <= stats.requests * (len(PROMPT) % block + block)
     assert stats.cached_tokens > 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_greedy_trees_are_the_same_in_the_engine_and_outside(stack: Stack) -> None:
+    greedy = {**SAMPLING, "temperature": 0.0}
+
+    async def grow(backend: str) -> list[list[tuple[list[int], list[int], str]]]:
+        make = maker(stack, backend, greedy)
+        trees = await asyncio.gather(
+            *(grow_tree(sampler(f"greedy {i}", stack.eos), make(f"{backend} greedy {i}")) for i in range(4))
+        )
+        return [
+            [(trajectory.node_ids, trajectory.tokens, trajectory.reason.value) for trajectory in tree.trajectories]
+            for tree in trees
+        ]
+
+    assert await grow("in_engine") == await grow("portable")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_log_probs_are_those_of_reading_the_whole_path_again(stack: Stack) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tree = await grow_tree(sampler("read again", stack.eos), maker(stack, "in_engine", SAMPLING)("read again"))
+    model = AutoModelForCausalLM.from_pretrained(stack.model, dtype=torch.float32)
+    for trajectory in tree.trajectories:
+        tokens = torch.tensor([PROMPT + trajectory.tokens])
+        with torch.no_grad():
+            read = model(tokens).logits[0, len(PROMPT) - 1 : -1].log_softmax(-1)
+        expected = read.gather(-1, tokens[0, len(PROMPT) :, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(trajectory.log_probs), expected, rtol=1e-3, atol=1e-3)

@@ -15,6 +15,8 @@ class ScriptedEngine:
         prefixes: The prefix each of them stood for.
         fail_at: Id of a request that raises; None for none.
         cancelled: Ids of the requests that were cancelled while they ran.
+        released: Ids of the requests whose paths the driver said were over, in order.
+        closed: Times it was closed.
     """
 
     def __init__(self, *, eos: int = 0, stop_chance: float = 0.05, delay: float = 0.0, seed: int = 0) -> None:
@@ -23,6 +25,8 @@ class ScriptedEngine:
         self.prefixes: dict[int, list[int]] = {}
         self.fail_at: int | None = None
         self.cancelled: list[int] = []
+        self.released: list[int] = []
+        self.closed = 0
         self._stop_chance = stop_chance
         self._delay = delay
         self._order = random.Random(seed)
@@ -51,3 +55,9 @@ class ScriptedEngine:
             prefix_tokens=len(prefix),
             cached_tokens=0 if request.id == 0 else len(prefix),
         )
+
+    def release(self, request_id: int) -> None:
+        self.released.append(request_id)
+
+    async def close(self) -> None:
+        self.closed += 1

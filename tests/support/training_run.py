@@ -38,9 +38,11 @@ def write_sums(path: Path, count: int, *, seed: int) -> Path:
 class TrainingRun:
     """One process of the launcher, with its output line by line."""
 
+    command = (sys.executable, "-m", "recipe.treepo.main_treepo")
+
     def __init__(self, arguments: list[str], **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "recipe.treepo.main_treepo", *arguments],
+            [*self.command, *arguments],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
     """Grows one prompt's tree.
 
     All requests of a step are in flight together. Prompts are independent: run one call per prompt, as many at once
-    as wanted, and none waits for another.
+    as wanted, and none waits for another. The engine is closed at the end, whatever the end is.
 
     Args:
         sampler: A sampler that was not started yet.
@@ -40,12 +40,17 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
             finished, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
             in_flight -= finished
             for task in finished:
-                launch(sampler.receive(task.result()))
+                segment = task.result()
+                requests = sampler.receive(segment)
+                if sampler.ended(segment.request_id):
+                    engine.release(segment.request_id)
+                launch(requests)
     except Exception as error:
         raise RolloutError(f"prompt {sampler.prompt_id}: its tree could not be grown: {error}") from error
     finally:
         for task in in_flight:
             task.cancel()
         await asyncio.gather(*in_flight, return_exceptions=True)
+        await engine.close()
     assert sampler.done, "a sampler with no request in flight has finished"
     return sampler.tree()

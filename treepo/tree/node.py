@@ -29,14 +29,24 @@ class Node:
 
     Attributes:
         id: Unique in the prompt's tree, from 1; never given to another node, also not after a split.
+        weight_versions: First and last version of the weights that decoded it.
     """
 
     id: int
+    weight_versions: tuple[int, int]
     _tokens: bytes
     _log_probs: bytes
 
-    def __init__(self, *, id: int, tokens: Sequence[int], log_probs: Sequence[float]) -> None:
+    def __init__(
+        self,
+        *,
+        id: int,
+        tokens: Sequence[int],
+        log_probs: Sequence[float],
+        weight_versions: tuple[int, int] = (0, 0),
+    ) -> None:
         object.__setattr__(self, "id", id)
+        object.__setattr__(self, "weight_versions", weight_versions)
         object.__setattr__(self, "_tokens", struct.pack(f"{len(tokens)}i", *tokens))
         object.__setattr__(self, "_log_probs", struct.pack(f"{len(log_probs)}f", *log_probs))
 
@@ -67,6 +77,7 @@ class SegmentRequest:
         id: Sequential in the prompt, from 0.
         path: The path to go on from; empty at the root.
         max_tokens: Most tokens the segment may have, at least 1; keeps the response within its length.
+        reach: Most tokens that the segment and all that continue it may have together, at least `max_tokens`.
         continues: Whether the segment continues the path that just reached a boundary. At most one request per path
             does; all others fork from it, or start anew at the root or at a cut.
         parent: Id of the request that decoded the end of `path`; None at the root and at a cut.
@@ -76,6 +87,7 @@ class SegmentRequest:
     id: int
     path: Path
     max_tokens: int
+    reach: int
     continues: bool
     parent: int | None
     seed: int
@@ -99,6 +111,7 @@ class Segment:
         stopped: Whether the model ended the response here.
         prefix_tokens: Tokens that were submitted to the engine as its prompt; 0 where a running request went on.
         cached_tokens: Those of them that the engine read from its prefix cache.
+        weight_versions: First and last version of the weights that decoded it.
     """
 
     request_id: int
@@ -107,6 +120,7 @@ class Segment:
     stopped: bool
     prefix_tokens: int = 0
     cached_tokens: int = 0
+    weight_versions: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +164,12 @@ class Trajectory:
         """Tokens of each node of the path, shape [nodes]; they sum to `length`."""
         return [node.length for node in self.path]
 
+    @property
+    def weight_versions(self) -> tuple[int, int]:
+        """First and last version of the weights that decoded a token of it."""
+        first, last = zip(*(node.weight_versions for node in self.path), strict=True)
+        return min(first), max(last)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeStats:
@@ -161,6 +181,7 @@ class TreeStats:
         steps: Steps of the prompt.
         segments: Segments decoded.
         requests: Requests made; equal to `segments` once the tree is done.
+        submitted: Requests that were submitted to the engine, the others having gone on in a running one.
         forks: Requests that fork from a path at its boundary or from a cut inside the tree.
         dropped: Trajectories that were too short and are not handed on.
         tokens_generated: Tokens decoded, those of dropped trajectories too.
@@ -175,6 +196,7 @@ class TreeStats:
     steps: int
     segments: int
     requests: int
+    submitted: int
     forks: int
     dropped: int
     tokens_generated: int
@@ -204,9 +226,16 @@ class Tree:
 def split_node(node: Node, at: int, head_id: int, tail_id: int) -> tuple[Node, Node]:
     """The same tokens as two nodes, the first with `at` of them; both parts get ids of their own."""
     assert 0 < at < node.length, "a split leaves tokens on both sides"
-    head = Node(id=head_id, tokens=node.tokens[:at], log_probs=node.log_probs[:at])
-    tail = Node(id=tail_id, tokens=node.tokens[at:], log_probs=node.log_probs[at:])
-    return head, tail
+
+    def part(part_id: int, place: slice) -> Node:
+        return Node(
+            id=part_id,
+            tokens=node.tokens[place],
+            log_probs=node.log_probs[place],
+            weight_versions=node.weight_versions,
+        )
+
+    return part(head_id, slice(at)), part(tail_id, slice(at, None))
 
 
 def path_length(path: Path) -> int:

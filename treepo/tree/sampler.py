@@ -80,6 +80,7 @@ class TreeSampler:
         self._scores = PathScores()
         self._wanted: dict[int, OpenRequest] = {}
         self._grown: dict[int, GrowingPath] = {}
+        self._ended: set[int] = set()
         self._finished = FinishedPaths(config, node_ids=self._node_ids, texts=self._texts, rng=self._rng)
         self._counter = TreeCounter()
 
@@ -113,8 +114,14 @@ class TreeSampler:
         wanted = self._check_segment(segment)
         del self._wanted[segment.request_id]
         self._counter.segment(segment)
-        self._grown[segment.request_id] = self._grow(wanted, segment)
+        grown = self._grown[segment.request_id] = self._grow(wanted, segment)
+        if grown.reason is not None:
+            self._ended.add(segment.request_id)
         return [] if self._wanted else self._next_step()
+
+    def ended(self, request_id: int) -> bool:
+        """Whether the path that a request decoded is over, so that nothing will continue it."""
+        return request_id in self._ended
 
     def tree(self) -> Tree:
         """The grown tree.
@@ -134,7 +141,12 @@ class TreeSampler:
 
     def _grow(self, wanted: OpenRequest, segment: Segment) -> GrowingPath:
         parent = wanted.parent
-        node = Node(id=wanted.node_id, tokens=segment.tokens, log_probs=segment.log_probs)
+        node = Node(
+            id=wanted.node_id,
+            tokens=segment.tokens,
+            log_probs=segment.log_probs,
+            weight_versions=segment.weight_versions,
+        )
         repeated = self._texts.read(parent.path, node)
         path = (*parent.path, node)
         length = parent.length + node.length
@@ -243,10 +255,12 @@ class TreeSampler:
 
     def _request(self, parent: GrowingPath, *, continues: bool = False) -> SegmentRequest:
         request_id = self._counter.requests
+        room = self.max_response_length - parent.length
         request = SegmentRequest(
             id=request_id,
             path=parent.path,
-            max_tokens=min(self.config.segment_length, self.max_response_length - parent.length),
+            max_tokens=min(self.config.segment_length, room),
+            reach=min((self.config.max_depth - parent.depth) * self.config.segment_length, room),
             continues=continues,
             parent=parent.request_id,
             seed=self._request_seeds(request_id),

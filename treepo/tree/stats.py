@@ -14,6 +14,7 @@ class TreeCounter:
     forks: int = 0
     steps: int = 0
     segments: int = 0
+    submitted: int = 0
     dropped: int = 0
     fallbacks: int = 0
     finished_before_fallback: int = 0
@@ -25,6 +26,7 @@ class TreeCounter:
     def segment(self, segment: Segment) -> None:
         """Counts a decoded segment."""
         self.segments += 1
+        self.submitted += segment.prefix_tokens > 0
         self.tokens_generated += len(segment.tokens)
         self.prefix_tokens += segment.prefix_tokens
         self.cached_tokens += segment.cached_tokens
@@ -46,6 +48,7 @@ class TreeCounter:
             steps=self.steps,
             segments=self.segments,
             requests=self.requests,
+            submitted=self.submitted,
             forks=self.forks,
             dropped=self.dropped,
             tokens_generated=self.tokens_generated,

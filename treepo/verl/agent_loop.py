@@ -23,10 +23,14 @@ from verl.utils.model import get_generation_config
 from verl.utils.profiler import simple_timer
 
 from treepo.compose import tree_options
+from treepo.policies import RolloutBackend
 from treepo.rollout import grow_tree
-from treepo.tree import TreeSampler
+from treepo.tree import Trajectory
+from treepo.verl.backend import backend
 from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.rows import TreeFields, tree_fields
+from treepo.verl.tree_client import grow_on_server
+from treepo.verl.tree_job import GrownTree, TreeJob
 
 TREE_AGENT = "treepo_tree"
 
@@ -55,59 +59,69 @@ class TreeAgentLoop(AgentLoopBase):
         Returns:
             One output per trajectory, in the order in which they finished.
         """
-        prompt_ids = await self.ct_build_initial_tokens(list(kwargs["raw_prompt"]))
-        eos_token_ids = _eos_token_ids(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id)
-        uid, step = str(kwargs["uid"]), int(kwargs["global_steps"])
-        sampler = TreeSampler(
-            prompt_id=_prompt_id(step, kwargs["index"], prompt_ids),
-            prompt_tokens=prompt_ids,
-            config=self._options,
-            max_response_length=self.rollout_config.response_length,
-            eos_token_ids=eos_token_ids,
-            decode=self._decode,
-            width=_own_widths.get(uid),
-            training_progress=self._training_progress(step),
-            active_prompts=self._active_prompts,
-        )
-        engine = PortableEngine(
-            client=self.server_manager,
-            tree_id=uid,
-            sampling_params=sampling_params,
-            seeded=self._options.rollout.seeded_requests,
-            eos_token_ids=eos_token_ids,
-        )
+        job = await self._job(sampling_params, kwargs)
         metrics: dict[str, float] = {}
-        _growing.add(uid)
+        _growing.add(job.tree_id)
         try:
             with simple_timer("generate_sequences", metrics):
-                tree = await grow_tree(sampler, engine)
+                grown = await self._grow(job)
         finally:
-            _growing.discard(uid)
-        assert engine.weight_versions is not None, "a grown tree has decoded a segment"
-        first, last = engine.weight_versions
-        fields = tree_fields(tree, seconds=metrics["generate_sequences"])
+            _growing.discard(job.tree_id)
+        fields = tree_fields(grown.tree, seconds=metrics["generate_sequences"], discarded_tokens=grown.discarded_tokens)
         return [
-            self._output(prompt_ids, trajectory, row, metrics, {"min_global_steps": first, "max_global_steps": last})
-            for trajectory, row in zip(tree.trajectories, fields, strict=True)
+            self._output(job.prompt_tokens, trajectory, row, metrics)
+            for trajectory, row in zip(grown.tree.trajectories, fields, strict=True)
         ]
 
+    async def _job(self, sampling_params: dict[str, Any], row: dict[str, Any]) -> TreeJob:
+        prompt_ids = await self.ct_build_initial_tokens(list(row["raw_prompt"]))
+        uid, step = str(row["uid"]), int(row["global_steps"])
+        return TreeJob(
+            tree_id=uid,
+            prompt_id=_prompt_id(step, row["index"], prompt_ids),
+            prompt_tokens=prompt_ids,
+            options=self._options,
+            sampling_params=sampling_params,
+            max_response_length=self.rollout_config.response_length,
+            eos_token_ids=_eos_token_ids(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id),
+            width=_own_widths.get(uid),
+            training_progress=self._training_progress(step),
+            seeded=self._options.rollout.seeded_requests,
+            replicas=_replicas(self.config),
+        )
+
+    async def _grow(self, job: TreeJob) -> GrownTree:
+        if backend(self.config, self._options) is RolloutBackend.IN_ENGINE:
+            return await grow_on_server(self.server_manager, job)
+        engine = PortableEngine(
+            client=self.server_manager,
+            tree_id=job.tree_id,
+            sampling_params=job.sampling_params,
+            seeded=job.seeded,
+            eos_token_ids=job.eos_token_ids,
+        )
+        tree = await grow_tree(job.sampler(self._decode, self._active_prompts), engine)
+        return GrownTree(tree=tree, discarded_tokens=0)
+
     def _output(
-        self,
-        prompt_ids: list[int],
-        trajectory: Any,
-        row: TreeFields,
-        metrics: dict[str, float],
-        versions: dict[str, int],
+        self, prompt_ids: list[int], trajectory: Trajectory, row: TreeFields, metrics: dict[str, float]
     ) -> AgentLoopOutput:
-        response_ids = list(trajectory.tokens)
+        response_ids = trajectory.tokens
+        first, last = trajectory.weight_versions
         return AgentLoopOutput(
             prompt_ids=prompt_ids,
             response_ids=response_ids,
             response_mask=[1] * len(response_ids),
-            response_logprobs=list(trajectory.log_probs),
+            response_logprobs=trajectory.log_probs,
             num_turns=2,
             metrics={**metrics, "num_preempted": -1},  # pyright: ignore[reportArgumentType]
-            extra_fields={"treepo": row, "turn_scores": [], "tool_rewards": [], **versions},
+            extra_fields={
+                "treepo": row,
+                "turn_scores": [],
+                "tool_rewards": [],
+                "min_global_steps": first,
+                "max_global_steps": last,
+            },
         )
 
     def _training_progress(self, step: int) -> float:
@@ -137,6 +151,16 @@ def _eos_token_ids(model_path: str, tokenizer_eos: int | None) -> frozenset[int]
     configured = generation_config.eos_token_id if generation_config is not None else None
     tokens = [tokenizer_eos, *(configured if isinstance(configured, list) else [configured])]
     return frozenset(token for token in tokens if token is not None)
+
+
+def _replicas(config: Any) -> int:
+    """Rollout servers that share the prompts."""
+    rollout = config.actor_rollout_ref.rollout
+    accelerators = (rollout.nnodes * rollout.n_gpus_per_node) or (
+        config.trainer.nnodes * config.trainer.n_gpus_per_node
+    )
+    size = rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
+    return max(1, accelerators // size)
 
 
 # The class behind verl's Ray actor.

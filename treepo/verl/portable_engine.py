@@ -12,11 +12,8 @@ class PortableEngine:
     """Decodes the segments of one tree on any server that verl runs.
 
     One instance serves one tree: all its requests carry the tree's id as verl's sticky id, so they reach one server,
-    whose prefix cache then holds every path of the tree.
-
-    Attributes:
-        weight_versions: First and last version of the weights that decoded a segment, as the servers report them; None
-            before the first segment.
+    whose prefix cache then holds every path of the tree. A cancelled call does not end the request on the server,
+    which decodes at most one segment more.
     """
 
     def __init__(
@@ -42,7 +39,6 @@ class PortableEngine:
         self._sampling_params = sampling_params
         self._seeded = seeded
         self._eos_token_ids = eos_token_ids
-        self.weight_versions: tuple[int, int] | None = None
 
     async def decode_segment(self, prompt_tokens: Sequence[int], request: SegmentRequest) -> Segment:
         """Decodes one segment; see :class:`treepo.rollout.SegmentEngine`.
@@ -60,7 +56,7 @@ class PortableEngine:
             raise RuntimeError(f"the server aborted segment {request.id}")
         if output.log_probs is None:
             raise RuntimeError(f"the server returned no log-probs for segment {request.id}")
-        self._note_version(output.extra_fields["global_steps"])
+        fields = output.extra_fields
         tokens = list(output.token_ids)
         return Segment(
             request_id=request.id,
@@ -69,11 +65,13 @@ class PortableEngine:
             # verl reports "stop" and "length" alike as completed; a segment cut short met a stop token.
             stopped=tokens[-1] in self._eos_token_ids or len(tokens) < request.max_tokens,
             prefix_tokens=len(prefix),
-            cached_tokens=output.extra_fields["num_cached_tokens"] or 0,
+            cached_tokens=fields["num_cached_tokens"] or 0,
+            # A server that has not been given weights by a trainer reports none.
+            weight_versions=(fields["min_global_steps"] or 0, fields["max_global_steps"] or 0),
         )
 
-    def _note_version(self, version: int | None) -> None:
-        # A server that has not been given weights by a trainer reports none.
-        version = version or 0
-        first, last = self.weight_versions or (version, version)
-        self.weight_versions = (min(first, version), max(last, version))
+    def release(self, request_id: int) -> None:
+        """Nothing to end: a request is over with its segment."""
+
+    async def close(self) -> None:
+        """Nothing to end either."""

@@ -12,6 +12,8 @@ class TreeFields(TypedDict):
 
     node_ids: list[int]
     node_lengths: list[int]
+    node_versions: list[tuple[int, int]]
+    """First and last version of the weights that decoded each node."""
     reason: str
     finish_step: int
     from_fallback: bool
@@ -20,21 +22,23 @@ class TreeFields(TypedDict):
     tree_seconds: float
 
 
-def tree_fields(tree: Tree, *, seconds: float) -> list[TreeFields]:
+def tree_fields(tree: Tree, *, seconds: float, discarded_tokens: int = 0) -> list[TreeFields]:
     """Splits a tree into what each of its rows carries.
 
     Args:
         tree: A grown tree.
         seconds: How long it took to grow.
+        discarded_tokens: Tokens that were decoded past the end of a path.
 
     Returns:
         One entry per trajectory, in the tree's order.
     """
-    stats = dataclasses.asdict(tree.stats)
+    stats = {**dataclasses.asdict(tree.stats), "discarded_tokens": discarded_tokens}
     return [
         TreeFields(
             node_ids=list(trajectory.node_ids),
             node_lengths=list(trajectory.node_lengths),
+            node_versions=[node.weight_versions for node in trajectory.path],
             reason=trajectory.reason.value,
             finish_step=trajectory.finish_step,
             from_fallback=trajectory.from_fallback,

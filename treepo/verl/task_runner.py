@@ -18,7 +18,14 @@ class TreeTaskRunner(_TaskRunner):
         Args:
             config: The whole composed configuration.
         """
+        from treepo.compose import tree_options
+        from treepo.policies import RolloutBackend
+        from treepo.verl.backend import backend
         from treepo.verl.trainer import use_tree_trainer
 
         use_tree_trainer()
+        if backend(config, tree_options(config)) is RolloutBackend.IN_ENGINE:
+            from treepo.verl.tree_server import use_tree_servers
+
+            use_tree_servers()
         super().run(config)

@@ -84,6 +84,7 @@ def record(case: str) -> dict[str, Any]:
                 "continues": entry.request.continues,
                 "prefix": entry.prefix,
                 "most": entry.request.max_tokens,
+                "reach": entry.request.reach,
                 "answer": entry.answer,
             }
             for entry in history

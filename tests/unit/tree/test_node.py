@@ -34,7 +34,9 @@ def test_places_in_a_path_are_exact_at_boundaries():
 
 
 def test_a_request_says_all_tokens_before_it():
-    request = SegmentRequest(id=0, path=trajectory("ab", "c").path, max_tokens=4, continues=False, parent=None, seed=0)
+    request = SegmentRequest(
+        id=0, path=trajectory("ab", "c").path, max_tokens=4, reach=4, continues=False, parent=None, seed=0
+    )
     prompt = encode("?!")
     assert request.prefix_tokens(prompt) == encode("?!abc")
     assert prompt == encode("?!"), "the prompt is not changed"

@@ -1,0 +1,25 @@
+"""One Ray cluster for all contract tests, and one vLLM server for those that leave it as they found it."""
+
+from collections.abc import Iterator
+
+import pytest
+from omegaconf import DictConfig
+from probe_server import Stack, running_cluster, serve
+from tiny_stack import write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DictConfig]:
+    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=2) as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def stack(cluster: DictConfig) -> Stack:
+    return serve(cluster, rank=0)
+
+
+@pytest.fixture
+def own_stack(cluster: DictConfig) -> Stack:
+    """A server for a test that breaks it."""
+    return serve(cluster, rank=1)
