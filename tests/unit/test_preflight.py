@@ -55,7 +55,10 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("algorithm.adv_estimator=xyz", "it must be one of treepo,"),
         ("trainer.v1.trainer_mode=separate_async", "use sync or colocate_async"),
         ("trainer.v1.trainer_mode=snyc", "did you mean sync?"),
-        ("trainer.v1.trainer_mode=colocate_async", "treepo.rollout.seeded_requests=true is refused"),
+        (
+            "trainer.v1.trainer_mode=colocate_async treepo.rollout.backend=portable",
+            "treepo.rollout.seeded_requests=true is refused",
+        ),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=3 trainer.n_gpus_per_node=16", "the 16 data-parallel ranks"),
         ("algorithm.filter_groups.enable=true algorithm.filter_groups.metric=null", "filter_groups.metric is empty"),
         ("+reward.reward_kwargs.overlong_buffer_cfg.enable=true", "overlong_buffer_cfg.len is missing"),
@@ -103,7 +106,7 @@ def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:
 
 
 def test_an_asynchronous_trainer_without_a_correction_for_old_weights_is_a_warning(folder: Path) -> None:
-    overrides = ["trainer.v1.trainer_mode=colocate_async", "treepo.rollout.seeded_requests=false"]
+    overrides = ["trainer.v1.trainer_mode=colocate_async"]
     (warning,) = check(composed(folder, *overrides))
     assert "tokens of older weights are trained as if they were new" in warning
     for remedy in ("bypass_mode=true", "rollout_is=token"):

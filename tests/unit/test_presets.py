@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tiny_stack import write_tiny_model
 from training_run import write_sums
 
+import treepo
 from treepo.compose import CONFIG_DIR, compose, resolve
 from treepo.verl.preflight import check
 
@@ -102,6 +103,12 @@ def test_the_published_run_can_reach_the_longest_response_and_needs_no_longer_co
     config = compose("qwen2_5_7b", [])
     assert config.treepo.max_depth * config.treepo.segment_length == config.data.max_response_length
     assert config.actor_rollout_ref.rollout.max_model_len == config.data.max_prompt_length + 7168
+
+
+def test_the_published_run_reads_files_of_sets_that_the_project_prepares() -> None:
+    data = compose("qwen2_5_7b", []).data
+    sets = {path.stem for path in (Path(treepo.__file__).parent / "datasets" / "sets").glob("*.yaml")}
+    assert {Path(file).stem for file in [*data.train_files, *data.val_files]} <= sets
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -12,6 +12,8 @@ from treepo.advantage import ESTIMATORS
 from treepo.compose import tree_options
 from treepo.config import ConfigError, TreePOConfig
 from treepo.datasets.parquet import check_parquet
+from treepo.policies import RolloutBackend
+from treepo.verl.backend import backend
 
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
@@ -78,17 +80,11 @@ def _check_numbers(config: DictConfig) -> None:
 def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
     _check_numbers(config)
     rollout = config.actor_rollout_ref.rollout
-    if rollout.name != "vllm":
-        raise ConfigError(f"actor_rollout_ref.rollout.name={rollout.name} is refused: trees are grown on vllm")
+    _check_backend(config, options)
     if rollout.n != options.width:
         raise ConfigError(
             f"actor_rollout_ref.rollout.n={rollout.n} is refused: it follows treepo.width={options.width}; "
             "set treepo.width alone"
-        )
-    if rollout.full_determinism and not options.rollout.seeded_requests:
-        raise ConfigError(
-            "actor_rollout_ref.rollout.full_determinism=true is refused: the server would give all requests of a tree "
-            "one seed; set treepo.rollout.seeded_requests=true too"
         )
     _check_mode(config, options)
     _check_recipe(config)
@@ -108,6 +104,32 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
         )
 
 
+def _check_backend(config: DictConfig, options: TreePOConfig) -> None:
+    rollout = config.actor_rollout_ref.rollout
+    if rollout.enable_rollout_routing_replay:
+        raise ConfigError(
+            "actor_rollout_ref.rollout.enable_rollout_routing_replay=true is refused: trees record no expert routing"
+        )
+    if backend(config, options) is RolloutBackend.PORTABLE:
+        return
+    remedy = "set treepo.rollout.backend=portable"
+    if rollout.name != "vllm":
+        raise ConfigError(
+            f"treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.name={rollout.name}: only "
+            f"vLLM's engine is known; {remedy}"
+        )
+    if rollout.disaggregation.enabled:
+        raise ConfigError(
+            "treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.disaggregation.enabled=true: "
+            f"prefill and decoding live in different servers; {remedy}"
+        )
+    if not rollout.enable_prefix_caching:
+        raise ConfigError(
+            "treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.enable_prefix_caching=false: "
+            "every fork would compute its whole prefix again; set it to true"
+        )
+
+
 def _check_mode(config: DictConfig, options: TreePOConfig) -> None:
     """docs/async_trainers.md gives the reasons."""
     mode = config.trainer.v1.trainer_mode
@@ -118,10 +140,12 @@ def _check_mode(config: DictConfig, options: TreePOConfig) -> None:
         )
     if mode not in MODES:
         raise ConfigError(f"trainer.v1.trainer_mode={mode} is refused: {suggest(str(mode), list(MODES))}")
-    if mode == "colocate_async" and options.rollout.seeded_requests:
+    portable = backend(config, options) is RolloutBackend.PORTABLE
+    if mode == "colocate_async" and portable and options.rollout.seeded_requests:
         raise ConfigError(
-            "treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode=colocate_async: an "
-            "interrupted request would go on with the random numbers of its beginning"
+            "treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode=colocate_async and "
+            "treepo.rollout.backend=portable: an interrupted request would go on with the random numbers of its "
+            "beginning"
         )
 
 
@@ -194,7 +218,16 @@ def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
             f"treepo.max_depth x treepo.segment_length = {reach} is below data.max_response_length={wanted}: the last "
             f"{wanted - reach} tokens of a response can never be used"
         )
-    if not config.actor_rollout_ref.rollout.enable_prefix_caching:
+    rollout = config.actor_rollout_ref.rollout
+    if rollout.name != "vllm":
+        warnings.append(f"actor_rollout_ref.rollout.name={rollout.name}: trees have only been run on vllm")
+    interval = OmegaConf.select(rollout, "engine_kwargs.vllm.stream_interval") or 1
+    if backend(config, options) is RolloutBackend.IN_ENGINE and options.segment_length % interval:
+        warnings.append(
+            f"actor_rollout_ref.rollout.engine_kwargs.vllm.stream_interval={interval} does not divide "
+            f"treepo.segment_length={options.segment_length}: forks open up to {interval - 1} tokens late"
+        )
+    if not rollout.enable_prefix_caching:
         warnings.append(
             "actor_rollout_ref.rollout.enable_prefix_caching=false: every segment computes its whole prefix again"
         )
