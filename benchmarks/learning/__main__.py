@@ -1,0 +1,109 @@
+"""Does it learn?
+
+``python -m benchmarks.learning`` runs what is missing and reports; ``run``, ``report`` and ``arms`` do a part of it.
+"""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.learning.results import plan, result_path, run_missing
+from benchmarks.learning.study import ABLATIONS, ARMS, MAIN, STEPS, WARM_START, choose, fingerprint
+from treepo.config import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks/results/learning"
+PAGE = ROOT / "docs/learning.md"
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Without a command: `run` with its defaults."""
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run(
+    arms: Annotated[
+        str, typer.Option(help="names with commas between; `main`, `ablations` and `all` stand for several")
+    ] = "main",
+    seeds: Annotated[int, typer.Option(min=1, help="seeds 0 to this number less one")] = 5,
+    steps: Annotated[int, typer.Option(help="training steps of a run")] = STEPS,
+    limit: Annotated[float, typer.Option(min=1, help="seconds that a run may take")] = 900.0,
+    results: Annotated[Path, typer.Option(help="where finished runs are kept, a file each")] = RESULTS,
+    page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
+    cache: Annotated[Path, typer.Option(help="where task, model and the runs' logs are kept")] = Path(
+        ".cache/learning"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs that are missing and stop")] = False,
+) -> None:
+    """Makes the runs that are missing, one at a time, and reports; the same command goes on where it was stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        chosen = choose(_names(arms))
+        keys = plan({arm.name: fingerprint(arm, steps=steps) for arm in chosen}, range(seeds))
+    except ConfigError as error:
+        console.print(f"error: {error}")
+        raise typer.Exit(2) from error
+    if dry_run:
+        missing = [key for key in keys if not result_path(results, key).is_file()]
+        console.print("\n".join([*(key.name for key in missing), f"{len(missing)} of {len(keys)} runs are missing"]))
+        return
+    # Only now: these take seconds to import.
+    from benchmarks.learning.collect import TrainingRunner
+    from benchmarks.learning.report import write_report
+    from treepo.quickstart.prepare import prepare
+
+    try:
+        prepared = prepare(cache, console=console, settings=WARM_START)
+        runner = TrainingRunner(prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
+        failed = run_missing(keys, results, runner, tell=console.print)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on with the run that was cut off")
+        raise typer.Exit(130) from None
+    write_report(results, page)
+    console.print(f"report: {page}")
+    if failed:
+        console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option(help="where finished runs are kept")] = RESULTS,
+    page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
+) -> None:
+    """Draws tables and plots anew from the results."""
+    from benchmarks.learning.report import write_report
+
+    try:
+        write_report(results, page)
+    except ValueError as error:
+        console.print(f"error: {error}")
+        raise typer.Exit(1) from error
+    console.print(f"report: {page}")
+
+
+@app.command("arms")
+def list_arms() -> None:
+    """Lists the arms."""
+    for name, arm in ARMS.items():
+        group = "main" if name in MAIN else "ablation"
+        console.print(f"{name:24} {group:9} {arm.says}; against {arm.against}")
+
+
+def _names(arms: str) -> list[str]:
+    groups = {"main": MAIN, "ablations": ABLATIONS, "all": (*MAIN, *ABLATIONS)}
+    names = [name for word in arms.split(",") for name in groups.get(word.strip(), (word.strip(),))]
+    return list(dict.fromkeys(names))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,157 @@
+"""The runs of an arm as curves of held-out accuracy, and what is read off them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import fmean, median
+
+from benchmarks.learning.results import RunResult
+from benchmarks.learning.stats import Interval, bootstrap_interval, mean_over, paired_differences, value_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One run's held-out accuracy, at the same steps in every run.
+
+    Attributes:
+        steps: Steps after which it was measured, from 0.
+        tokens: Tokens generated until then.
+        seconds: Seconds of training until then, without start-up and evaluation.
+        accuracy: In percent.
+    """
+
+    steps: tuple[float, ...]
+    tokens: tuple[float, ...]
+    seconds: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What every run has spent at least: where arms are compared.
+
+    Attributes:
+        tokens: Tokens generated.
+        seconds: Seconds of training.
+    """
+
+    tokens: float
+    seconds: float
+
+
+# By arm and seed.
+Curves = dict[str, dict[int, Curve]]
+
+
+def build_curves(results: Sequence[RunResult]) -> Curves:
+    """The curves of all runs.
+
+    All runs start from one model, so the accuracy before the first step is the mean of all runs' measurements of it.
+
+    Raises:
+        ValueError: Runs were measured at different steps.
+    """
+    grids = {tuple(result.accuracy_steps) for result in results}
+    if len(grids) != 1:
+        raise ValueError(f"the runs were measured at different steps: {sorted(grids)}; report on them apart")
+    start = 100 * fmean(result.accuracy[0] for result in results)
+    curves: Curves = defaultdict(dict)
+    for result in results:
+        curves[result.arm][result.seed] = Curve(
+            steps=tuple(map(float, result.accuracy_steps)),
+            tokens=_spent(result.tokens_generated, result.accuracy_steps),
+            # Workers start within the first step: it counts as a usual one.
+            seconds=_spent([median(result.seconds[1:]), *result.seconds[1:]], result.accuracy_steps),
+            accuracy=(start, *(100 * value for value in result.accuracy[1:])),
+        )
+    return dict(curves)
+
+
+def _spent(per_step: Sequence[float], steps: Sequence[int]) -> tuple[float, ...]:
+    total = [0.0, *accumulate(map(float, per_step))]
+    return tuple(total[step] for step in steps)
+
+
+def common_budget(curves: Curves) -> Budget:
+    """The largest budget that every run has spent."""
+    runs = [curve for arm in curves.values() for curve in arm.values()]
+    return Budget(tokens=min(curve.tokens[-1] for curve in runs), seconds=min(curve.seconds[-1] for curve in runs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What is read off the curve of a run, or a difference of two; in percent or points.
+
+    Attributes:
+        last: Accuracy after the last step.
+        mean: Mean accuracy over the steps.
+        at_tokens: Accuracy when the common budget of tokens is spent.
+        at_seconds: Accuracy when the common budget of time is spent.
+    """
+
+    last: float
+    mean: float
+    at_tokens: float
+    at_seconds: float
+
+
+MEASURES = ("last", "mean", "at_tokens", "at_seconds")
+
+
+def measure(curve: Curve, budget: Budget) -> Measures:
+    """Reads a curve off.
+
+    Args:
+        curve: A run's curve.
+        budget: What every run has spent.
+    """
+    return Measures(
+        last=curve.accuracy[-1],
+        mean=mean_over(curve.steps, curve.accuracy),
+        at_tokens=value_at(curve.tokens, curve.accuracy, budget.tokens),
+        at_seconds=value_at(curve.seconds, curve.accuracy, budget.seconds),
+    )
+
+
+def summarise(runs: dict[int, Curve], budget: Budget) -> dict[str, Interval]:
+    """Mean and interval of every measure over an arm's seeds."""
+    read = [measure(curve, budget) for curve in runs.values()]
+    return {name: bootstrap_interval([getattr(one, name) for one in read]) for name in MEASURES}
+
+
+def compare(own: dict[int, Curve], other: dict[int, Curve], budget: Budget) -> dict[str, tuple[Interval, int]] | None:
+    """Paired differences over the seeds that both arms have.
+
+    Returns:
+        Per measure the mean difference with its interval, and in how many seeds it is above zero; None where the arms
+        have no seed in common.
+    """
+    if not own.keys() & other.keys():
+        return None
+    left = {seed: measure(curve, budget) for seed, curve in own.items()}
+    right = {seed: measure(curve, budget) for seed, curve in other.items()}
+    compared: dict[str, tuple[Interval, int]] = {}
+    for name in MEASURES:
+        differences = paired_differences(
+            {seed: getattr(one, name) for seed, one in left.items()},
+            {seed: getattr(one, name) for seed, one in right.items()},
+        )
+        compared[name] = bootstrap_interval(differences), sum(difference > 0 for difference in differences)
+    return compared
+
+
+def band(runs: dict[int, Curve], axis: str) -> tuple[list[float], list[Interval]]:
+    """An arm's mean curve.
+
+    Args:
+        runs: Its curves by seed.
+        axis: ``steps``, ``tokens`` or ``seconds``.
+
+    Returns:
+        The mean place of every measurement on the axis, and the accuracy there.
+    """
+    curves = list(runs.values())
+    points = range(len(curves[0].steps))
+    places = [fmean(getattr(curve, axis)[point] for curve in curves) for point in points]
+    return places, [bootstrap_interval([curve.accuracy[point] for curve in curves]) for point in points]

@@ -1,0 +1,197 @@
+"""The page of the study: its tables and plots drawn anew from the results, the words beside them left as they are."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import relpath
+from pathlib import Path
+from statistics import fmean, median
+
+from benchmarks.learning.curves import Budget, Curves, build_curves, common_budget, compare, summarise
+from benchmarks.learning.plots import plot_curves, plot_differences
+from benchmarks.learning.results import RunResult, load_newest
+from benchmarks.learning.stats import Interval
+from benchmarks.learning.study import ABLATIONS, ARMS, BASELINE, MAIN
+
+BEGIN = "<!-- results: written by `python -m benchmarks.learning report` -->"
+END = "<!-- end of results -->"
+_TITLES = {
+    "last": "after the last step",
+    "mean": "mean over the steps",
+    "at_tokens": "at equal tokens",
+    "at_seconds": "at equal seconds",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Study:
+    """The results, ready to be tabled: by arm in the order of the arms."""
+
+    results: dict[str, list[RunResult]]
+    curves: Curves
+    budget: Budget
+
+
+def write_report(folder: Path, page: Path) -> None:
+    """Draws the plots and puts the tables between the page's markers.
+
+    Args:
+        folder: The results; the plots are put there too.
+        page: The Markdown page, with a line for the begin and one for the end of what is written.
+
+    Raises:
+        ValueError: There are no results, they do not fit together, or the page has no markers.
+    """
+    results, left_out = load_newest(folder)
+    if not results:
+        raise ValueError(f"no results in {folder}; make them with `python -m benchmarks.learning run`")
+    page.write_text(replace_block(page.read_text(), _block(results, left_out, folder, page)))
+
+
+def replace_block(text: str, block: str) -> str:
+    """Puts a block between the markers of a page.
+
+    Raises:
+        ValueError: The page does not hold each marker once, in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"the page needs one line {BEGIN!r} and, below it, one line {END!r}")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{block}\n\n{END}{rest.split(END)[1]}"
+
+
+def _block(results: Sequence[RunResult], left_out: int, folder: Path, page: Path) -> str:
+    parts = []
+    for title, names in (("The arms", MAIN), ("Ablations", ABLATIONS)):
+        study = _gather(results, names)
+        if study is not None:
+            parts += _section(title, study, folder, page)
+    parts.append(_conditions(results, left_out))
+    return "\n\n".join(parts)
+
+
+def _gather(results: Sequence[RunResult], names: Sequence[str]) -> _Study | None:
+    """The runs of some arms and of those that they are compared with; None where none of them ran."""
+    present = [name for name in names if any(result.arm == name for result in results)]
+    if not present:
+        return None
+    wanted = {*present, *(ARMS[name].against for name in present)}
+    by_arm = {name: [result for result in results if result.arm == name] for name in ARMS if name in wanted}
+    by_arm = {name: runs for name, runs in by_arm.items() if runs}
+    curves = build_curves([result for runs in by_arm.values() for result in runs])
+    curves = {name: curves[name] for name in by_arm}
+    return _Study(results=by_arm, curves=curves, budget=common_budget(curves))
+
+
+def _section(title: str, study: _Study, folder: Path, page: Path) -> list[str]:
+    slug = title.lower().replace(" ", "_")
+    picture, forest = folder / f"{slug}.png", folder / f"{slug}_differences.png"
+    plot_curves(study.curves, picture)
+    parts = [
+        f"## {title}",
+        _accuracy_table(study),
+        f"![held-out accuracy against steps, tokens and time]({relpath(picture, page.parent)})",
+        _cost_table(study),
+    ]
+    differences = _differences(study)
+    if differences:
+        rows = {name: {key: one for key, (one, _) in measures.items()} for name, measures in differences.items()}
+        plot_differences(rows, _TITLES, forest)
+        parts += [
+            "Differences between runs of the same seed, in points, with their intervals; in brackets, in how many "
+            "seeds the arm is ahead. **Bold**: the interval excludes zero.",
+            _difference_table(differences),
+            f"![paired differences]({relpath(forest, page.parent)})",
+        ]
+    return parts
+
+
+def _accuracy_table(study: _Study) -> str:
+    thousand, seconds = study.budget.tokens / 1000, study.budget.seconds
+    head = ["arm", "seeds", "after the last step", "mean over the steps"]
+    head += [f"at {thousand:,.0f} thousand tokens", f"at {seconds:,.0f} s"]
+    rows = []
+    for name, runs in study.curves.items():
+        read = summarise(runs, study.budget)
+        rows.append([f"`{name}`: {ARMS[name].says}", str(len(runs)), *(_percent(read[key]) for key in _TITLES)])
+    words = "Held-out accuracy in percent, with 95% intervals over the seeds."
+    return f"{words}\n\n{_table(head, rows)}"
+
+
+def _cost_table(study: _Study) -> str:
+    parts = ["gen", "old_log_prob", "update_actor"]
+    head = ["arm", "tokens generated, thousand", "generated / in trajectories", "seconds of a step", "of it: rollout"]
+    head += ["old log-probs", "update"]
+    rows = []
+    for name, runs in study.results.items():
+        generated = [sum(run.tokens_generated) for run in runs]
+        contained = [sum(run.tokens_in_trajectories) for run in runs]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{fmean(generated) / 1000:,.0f}",
+                f"{sum(generated) / sum(contained):.3f}",
+                f"{fmean(median(run.seconds) for run in runs):.2f}",
+                *(f"{fmean(run.seconds_by_part[part] for run in runs):.2f}" for part in parts),
+            ]
+        )
+    return f"What a run costs; a step's seconds are the median, its parts are means.\n\n{_table(head, rows)}"
+
+
+def _differences(study: _Study) -> dict[str, dict[str, tuple[Interval, int]]]:
+    found = {}
+    for name, runs in study.curves.items():
+        other = study.curves.get(ARMS[name].against)
+        if name == BASELINE or other is None:
+            continue
+        compared = compare(runs, other, study.budget)
+        if compared is not None:
+            found[name] = compared
+    return found
+
+
+def _difference_table(differences: dict[str, dict[str, tuple[Interval, int]]]) -> str:
+    published = any(ARMS[name].published for name in differences)
+    head = ["arm", "against", *_TITLES.values(), *(["the paper"] if published else [])]
+    rows = []
+    for name, measures in differences.items():
+        arm = ARMS[name]
+        cells = [f"`{name}`", f"`{arm.against}`", *(_points(*measures[key]) for key in _TITLES)]
+        rows.append([*cells, *([arm.published or ""] if published else [])])
+    return _table(head, rows)
+
+
+def _conditions(results: Sequence[RunResult], left_out: int) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in results[0].versions.items())
+    lines = [
+        f"- {len(results)} runs, finished {min(result.finished for result in results)[:10]} to "
+        f"{max(result.finished for result in results)[:10]}, one at a time, the arms of a seed one after the other.",
+        f"- Every accuracy is from {results[0].held_out_samples:,} samples at temperature 1. Before the first step, "
+        f"the warm-started model: {100 * fmean(result.accuracy[0] for result in results):.1f}%.",
+        "- Seconds are those of training steps by verl's clock, without start-up "
+        f"({fmean(result.start_up_seconds for result in results):.0f} s), saving and evaluation; the first step, in "
+        "which workers start, counts as a usual one. A run took "
+        f"{fmean(result.wall_seconds for result in results):.0f} s in all. Load of the machine before it: "
+        f"{fmean(result.load_before for result in results):.2f}, at most "
+        f"{max(result.load_before for result in results):.2f}.",
+        f"- {versions}.",
+    ]
+    if left_out:
+        lines.append(f"- {left_out} results of other configurations of these arms are left out.")
+    return "\n".join(["## Conditions", "", *lines])
+
+
+def _percent(one: Interval) -> str:
+    return f"{one.mean:.1f}" if math.isnan(one.low) else f"{one.mean:.1f} [{one.low:.1f}, {one.high:.1f}]"
+
+
+def _points(one: Interval, ahead: int) -> str:
+    if math.isnan(one.low):
+        return f"{one.mean:+.1f} ({ahead}/{one.count})"
+    text = f"{one.mean:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"
+    return f"{f'**{text}**' if one.excludes_zero else text} ({ahead}/{one.count})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

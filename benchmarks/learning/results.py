@@ -1,0 +1,182 @@
+"""One JSON file per finished run, and the loop that makes those that are missing."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKey:
+    """What a run is known by.
+
+    Attributes:
+        arm: Name of the arm.
+        seed: Seed of data order, trees and samples.
+        fingerprint: Of the configuration and the model.
+    """
+
+    arm: str
+    seed: int
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Names the run's folder and file."""
+        return f"{self.arm}-seed{self.seed}-{self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        arm: Name of the arm.
+        seed: The run's seed.
+        fingerprint: Of the configuration and the model.
+        finished: When, ISO 8601, UTC.
+        overrides: What was set in the preset, without paths and seeds.
+        held_out_samples: Samples behind every accuracy.
+        accuracy_steps: Steps after which the held-out accuracy was measured; the first is 0.
+        accuracy: Held-out accuracies, 0 to 1.
+        tokens_generated: Tokens decoded in every training step.
+        tokens_in_trajectories: Tokens of the trajectories trained on in every step, shared ones counted every time.
+        reward: Mean reward of every training step.
+        seconds: Seconds of every training step, without the saving of models.
+        seconds_by_part: Mean seconds per step of its parts, from the second step on.
+        start_up_seconds: From the start of the process to the end of the first step, less a usual step: workers start
+            within the first.
+        wall_seconds: Of the whole process, without the evaluation after it.
+        load_before: Processes that wanted a core in the minute before the start.
+        versions: Of the packages that did the work.
+    """
+
+    arm: str
+    seed: int
+    fingerprint: str
+    finished: str
+    overrides: list[str]
+    held_out_samples: int
+    accuracy_steps: list[int]
+    accuracy: list[float]
+    tokens_generated: list[int]
+    tokens_in_trajectories: list[int]
+    reward: list[float]
+    seconds: list[float]
+    seconds_by_part: dict[str, float]
+    start_up_seconds: float
+    wall_seconds: float
+    load_before: float
+    versions: dict[str, str]
+
+    @property
+    def key(self) -> RunKey:
+        """What the run is known by."""
+        return RunKey(arm=self.arm, seed=self.seed, fingerprint=self.fingerprint)
+
+
+class RunFailed(RuntimeError):
+    """A run came to no result; the text says why."""
+
+
+# Makes one run.
+Runner = Callable[[RunKey], RunResult]
+
+
+def result_path(folder: Path, key: RunKey) -> Path:
+    """Where the result of a run is kept."""
+    return folder / f"{key.name}.json"
+
+
+def save(folder: Path, result: RunResult) -> None:
+    """Writes a result, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = result_path(folder, result.key)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    unfinished.replace(path)
+
+
+def load(path: Path) -> RunResult:
+    """Reads a result.
+
+    Raises:
+        ValueError: The file is not a result of this version.
+    """
+    content = json.loads(path.read_text())
+    known = {field.name for field in fields(RunResult)}
+    if not isinstance(content, dict) or set(content) != known:
+        raise ValueError(f"{path} is not a result of this version; move it away")
+    return RunResult(**content)
+
+
+def load_newest(folder: Path) -> tuple[list[RunResult], int]:
+    """Reads the results to report on.
+
+    Args:
+        folder: Where they are kept.
+
+    Returns:
+        Per arm those of the fingerprint that finished last, by arm and seed; and how many others were left out.
+    """
+    found = [load(path) for path in sorted(folder.glob("*.json"))]
+    newest: dict[str, RunResult] = {}
+    for result in found:
+        if result.arm not in newest or result.finished > newest[result.arm].finished:
+            newest[result.arm] = result
+    kept = [result for result in found if result.fingerprint == newest[result.arm].fingerprint]
+    return sorted(kept, key=lambda result: (result.arm, result.seed)), len(found) - len(kept)
+
+
+def plan(fingerprints: dict[str, str], seeds: Sequence[int]) -> list[RunKey]:
+    """All runs, every arm's run of a seed before the next seed: a slow hour of the machine meets all arms.
+
+    Args:
+        fingerprints: By arm, in the order of the runs.
+        seeds: The seeds, in order.
+    """
+    return [
+        RunKey(arm=arm, seed=seed, fingerprint=fingerprint)
+        for seed in seeds
+        for arm, fingerprint in fingerprints.items()
+    ]
+
+
+def run_missing(
+    keys: Iterable[RunKey], folder: Path, runner: Runner, *, tell: Callable[[str], None], attempts: int = 2
+) -> list[RunKey]:
+    """Makes the runs that have no result yet, one after the other.
+
+    Args:
+        keys: All runs that are wanted.
+        folder: Where results are kept.
+        runner: Makes one.
+        tell: Told what happens.
+        attempts: How often a run that fails is tried.
+
+    Returns:
+        The runs that failed every time; the others went on.
+    """
+    wanted = list(keys)
+    failed: list[RunKey] = []
+    for position, key in enumerate(wanted, start=1):
+        place = f"{position}/{len(wanted)} {key.arm} seed {key.seed}"
+        if result_path(folder, key).is_file():
+            tell(f"{place}: done before")
+            continue
+        for attempt in range(1, attempts + 1):
+            tell(f"{place}: starts")
+            try:
+                result = runner(key)
+            except RunFailed as error:
+                tell(f"{place}: failed, attempt {attempt} of {attempts}: {error}")
+                continue
+            save(folder, result)
+            tell(
+                f"{place}: {result.accuracy[0]:.1%} to {result.accuracy[-1]:.1%}, "
+                f"{sum(result.seconds):.0f} s of training, {result.wall_seconds:.0f} s in all"
+            )
+            break
+        else:
+            failed.append(key)
+    return failed
