@@ -9,7 +9,10 @@ from omegaconf import DictConfig
 from tiny_stack import compose_tiny, write_tiny_model
 from training_run import ROOT, write_sums
 
+from treepo.compose import tree_options
 from treepo.config import ConfigError
+from treepo.policies import RolloutBackend
+from treepo.verl.backend import backend, seeded
 from treepo.verl.preflight import MODES, check
 
 BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
@@ -75,9 +78,15 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("actor_rollout_ref.actor.loss_agg_mode=foo", "verl refuses the configuration"),
         ("treepo=null", "Config group override must be a string"),
         (
-            "actor_rollout_ref.rollout.full_determinism=true treepo.rollout.seeded_requests=false",
-            "set treepo.rollout.seeded_requests=true",
+            "actor_rollout_ref.rollout.name=sglang treepo.rollout.backend=in_engine",
+            "treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.name=sglang",
         ),
+        (
+            "actor_rollout_ref.rollout.disaggregation.enabled=true",
+            "prefill and decoding live in different servers; set treepo.rollout.backend=portable",
+        ),
+        ("actor_rollout_ref.rollout.enable_prefix_caching=false", "compute its whole prefix again; set it to true"),
+        ("actor_rollout_ref.rollout.enable_rollout_routing_replay=true", "trees record no expert routing"),
         ("treepo.advantage.parent_discount=0.5", "only algorithm.adv_estimator=treepo_segment has it"),
     ],
 )
@@ -101,8 +110,33 @@ def test_a_response_length_out_of_reach_is_a_warning(folder: Path) -> None:
 
 
 def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:
-    (warning,) = check(composed(folder, "actor_rollout_ref.rollout.enable_prefix_caching=false"))
+    overrides = ["actor_rollout_ref.rollout.enable_prefix_caching=false", "treepo.rollout.backend=portable"]
+    (warning,) = check(composed(folder, *overrides))
     assert warning.startswith("actor_rollout_ref.rollout.enable_prefix_caching=false")
+
+
+def test_servers_that_were_never_tried_are_a_warning_and_grow_trees_from_outside(folder: Path) -> None:
+    config = composed(folder, "actor_rollout_ref.rollout.name=sglang")
+    (warning,) = check(config)
+    assert warning == "actor_rollout_ref.rollout.name=sglang: trees have only been run on vllm"
+    assert backend(config, tree_options(config)) is RolloutBackend.PORTABLE
+
+
+def test_on_vllm_trees_grow_in_the_engine_and_its_stream_follows_the_segments(folder: Path) -> None:
+    config = composed(folder, "treepo.segment_length=16", "treepo.max_depth=10")
+    assert backend(config, tree_options(config)) is RolloutBackend.IN_ENGINE
+    assert config.actor_rollout_ref.rollout.engine_kwargs.vllm.stream_interval == 16
+    assert check(config) == []
+    (warning,) = check(composed(folder, "actor_rollout_ref.rollout.engine_kwargs.vllm.stream_interval=20"))
+    assert warning.endswith("forks open up to 19 tokens late")
+
+
+def test_under_full_determinism_every_request_has_its_own_seed(folder: Path) -> None:
+    overrides = ["treepo.rollout.seeded_requests=false"]
+    plain = composed(folder, *overrides)
+    assert not seeded(plain, tree_options(plain))
+    determined = composed(folder, *overrides, "actor_rollout_ref.rollout.full_determinism=true")
+    assert seeded(determined, tree_options(determined))
 
 
 def test_an_asynchronous_trainer_without_a_correction_for_old_weights_is_a_warning(folder: Path) -> None:

@@ -26,7 +26,7 @@ from treepo.compose import tree_options
 from treepo.policies import RolloutBackend
 from treepo.rollout import grow_tree
 from treepo.tree import Trajectory
-from treepo.verl.backend import backend
+from treepo.verl.backend import backend, seeded
 from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.rows import TreeFields, tree_fields
 from treepo.verl.tree_client import grow_on_server
@@ -86,7 +86,7 @@ class TreeAgentLoop(AgentLoopBase):
             eos_token_ids=_eos_token_ids(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id),
             width=_own_widths.get(uid),
             training_progress=self._training_progress(step),
-            seeded=self._options.rollout.seeded_requests,
+            seeded=seeded(self.config, self._options),
             replicas=_replicas(self.config),
         )
 

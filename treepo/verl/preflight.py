@@ -18,6 +18,7 @@ from treepo.verl.backend import backend
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
 
+_SERVERS = ("vllm", "sglang", "trtllm")
 _OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 
@@ -106,6 +107,10 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
 
 def _check_backend(config: DictConfig, options: TreePOConfig) -> None:
     rollout = config.actor_rollout_ref.rollout
+    if rollout.name not in _SERVERS:
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.name={rollout.name} is refused: {suggest(str(rollout.name), list(_SERVERS))}"
+        )
     if rollout.enable_rollout_routing_replay:
         raise ConfigError(
             "actor_rollout_ref.rollout.enable_rollout_routing_replay=true is refused: trees record no expert routing"

@@ -64,6 +64,11 @@ class TreeHooks(PPOTrainer):
         return super()._add_prompts_to_generate(num_prompts)
 
     def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
+        if not batch.keys:
+            raise RuntimeError(
+                f"step {self.global_steps}: no prompt has a tree, their errors stand above; once the cause is gone the "
+                "same command goes on from the last checkpoint"
+            )
         batch = super()._balance_batch(batch, metrics, *args, **kwargs)
         padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
         metrics["treepo/padding_share"] = sum(padding) / len(padding)

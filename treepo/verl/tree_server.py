@@ -124,8 +124,7 @@ class TreeServer(vLLMHttpServer):
         return self.model_config.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
     def _warn_of_block_size(self, segment_length: int) -> None:
-        settings = self.engine.vllm_config
-        block = settings.cache_config.block_size
+        block = self.engine.vllm_config.cache_config.block_size
         if block and segment_length % block:
             logger.warning(
                 "treepo.segment_length=%d is no multiple of the KV block of %d tokens: a fork computes the last, "
@@ -133,15 +132,6 @@ class TreeServer(vLLMHttpServer):
                 segment_length,
                 block,
                 block,
-            )
-        interval = settings.scheduler_config.stream_interval
-        if segment_length % interval:
-            logger.warning(
-                "vLLM's stream_interval=%d does not divide treepo.segment_length=%d: boundaries are seen up to %d "
-                "tokens late; leave actor_rollout_ref.rollout.engine_kwargs.vllm.stream_interval alone",
-                interval,
-                segment_length,
-                interval - 1,
             )
 
 

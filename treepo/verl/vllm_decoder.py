@@ -102,7 +102,7 @@ class VllmDecoder:
                 return
 
     def _params(self, max_tokens: int, seed: int) -> SamplingParams:
-        options = {"seed": seed % 2**63} if self._seeded else {}
+        options: dict[str, Any] = {"seed": seed % 2**63} if self._seeded else {}
         return SamplingParams(
             **self._sampling_params,
             **options,
