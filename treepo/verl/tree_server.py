@@ -13,7 +13,7 @@ import ray
 from verl.workers.rollout.replica import RolloutReplicaRegistry
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
 
-from treepo.rollout import InEngine, RolloutError, grow_tree
+from treepo.rollout import Decoder, InEngine, RolloutError, grow_tree
 from treepo.verl.tree_job import GrownTree, TreeJob
 from treepo.verl.vllm_decoder import ServerLeftError, VllmDecoder
 
@@ -63,15 +63,7 @@ class TreeServer(vLLMHttpServer):
         order = next(self._orders)
         if order == 1:
             self._warn_of_block_size(job.options.segment_length)
-        engine = InEngine(
-            VllmDecoder(
-                self,
-                name=f"tree-{order}-{job.tree_id}",
-                order=order,
-                sampling_params=job.sampling_params,
-                seeded=job.seeded,
-            )
-        )
+        engine = InEngine(self.decoder(job, order))
         sampler = job.sampler(
             self._text,
             lambda: len(self._growing) * job.replicas,
@@ -87,6 +79,16 @@ class TreeServer(vLLMHttpServer):
         finally:
             self._growing.discard(order)
         return GrownTree(tree=tree, discarded_tokens=engine.discarded_tokens)
+
+    def decoder(self, job: TreeJob, order: int) -> Decoder:
+        """What opens a tree's requests; ``order`` is the tree's place among those of this server, from 1."""
+        return VllmDecoder(
+            self,
+            name=f"tree-{order}-{job.tree_id}",
+            order=order,
+            sampling_params=job.sampling_params,
+            seeded=job.seeded,
+        )
 
     async def abort_all_requests(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Pauses; the trees' requests are interrupted and wait at the gate."""

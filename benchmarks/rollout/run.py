@@ -1,0 +1,131 @@
+"""Runs the arms of a cell side by side: warm-up, then repeats with the arms in turn."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.rollout.cell import Arm, Cell, Measured
+from benchmarks.rollout.engine import Engine
+from benchmarks.rollout.lengths import DrawnLengths, LengthLaw, law
+from treepo.config import load_config
+from treepo.rollout import grow_tree
+from treepo.tree import TreeStats
+from treepo.verl.portable_engine import PortableEngine
+from treepo.verl.tree_client import grow_on_server
+from treepo.verl.tree_job import TreeJob
+
+_LIMIT_S = 3600.0
+
+
+async def measure(
+    engine: Engine, cell: Cell, arms: Sequence[Arm], *, repeats: int, seed: int, progress: Any
+) -> dict[Arm, list[Measured]]:
+    """Measures a cell.
+
+    Args:
+        engine: The engine of all arms.
+        cell: The setting.
+        arms: In the order in which they take turns.
+        repeats: Measurements of each arm, after one that is thrown away.
+        seed: Seed of prompts, lengths and trees.
+        progress: Told what runs, and what it took.
+
+    Returns:
+        The measurements of each arm.
+    """
+    prompts = _prompts(engine, cell, seed)
+    results: dict[Arm, list[Measured]] = {arm: [] for arm in arms}
+    for repeat in range(repeats + 1):
+        for arm in arms:
+            async with asyncio.timeout(_LIMIT_S):
+                measured = await _run(engine, cell, arm, prompts, f"{seed} {repeat}")
+            if repeat:
+                results[arm].append(measured)
+            progress(arm, repeat, measured)
+    return results
+
+
+def _prompts(engine: Engine, cell: Cell, seed: int) -> list[list[int]]:
+    if engine.prompts is not None:
+        return [engine.prompts[index % len(engine.prompts)] for index in range(cell.prompts)]
+    draw = random.Random(f"prompts {seed}")
+    # Lengths that are no multiples of a block, as real ones.
+    lengths = [
+        cell.prompt_length + draw.randint(-engine.block_size // 2, engine.block_size // 2) for _ in range(cell.prompts)
+    ]
+    return [draw.choices(engine.words, k=max(1, length)) for length in lengths]
+
+
+async def _run(engine: Engine, cell: Cell, arm: Arm, prompts: list[list[int]], seed: str) -> Measured:
+    lengths = law(cell.lengths, cell.longest)
+    jobs = [_job(engine, cell, prompt, f"{seed} {index}", lengths) for index, prompt in enumerate(prompts)]
+    await engine.server.begin.remote(lengths, by_order=arm is not Arm.IN_ENGINE_FCFS)
+    stats: list[TreeStats] = []
+    discarded = 0
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    match arm:
+        case Arm.INDEPENDENT:
+            found = await engine.server.independent.remote(
+                prompts, cell.width, cell.longest, jobs[0].sampling_params, seed
+            )
+        case Arm.LOCKSTEP:
+            trees = await engine.server.lockstep.remote(jobs)
+            found = [length for tree in trees for length in tree["lengths"]]
+            stats = [tree["stats"] for tree in trees]
+        case Arm.PORTABLE:
+            grown = await asyncio.gather(*(_portable(engine, job, lengths) for job in jobs))
+            found = [trajectory.length for tree in grown for trajectory in tree.trajectories]
+            stats = [tree.stats for tree in grown]
+        case Arm.IN_ENGINE | Arm.IN_ENGINE_FCFS:
+            answers = await asyncio.gather(*(grow_on_server(engine.client, job) for job in jobs))
+            found = [trajectory.length for answer in answers for trajectory in answer.tree.trajectories]
+            stats = [answer.tree.stats for answer in answers]
+            discarded = sum(answer.discarded_tokens for answer in answers)
+    seconds = loop.time() - start
+    counters, times, running = await engine.server.end.remote()
+    return Measured(
+        seconds=seconds,
+        trajectories=len(found),
+        response_tokens=sum(found),
+        generated=counters.generated,
+        computed=counters.computed,
+        cached=counters.cached,
+        requests=counters.requests,
+        steps=len(running),
+        forks=sum(stat.forks for stat in stats),
+        recomputed=sum(stat.recomputed_tokens for stat in stats),
+        discarded=discarded,
+        times=times,
+        running=running,
+    )
+
+
+def _job(engine: Engine, cell: Cell, prompt: list[int], name: str, lengths: LengthLaw | None) -> TreeJob:
+    drawn = lengths is not None
+    return TreeJob(
+        tree_id=name,
+        prompt_id=name,
+        prompt_tokens=prompt,
+        options=load_config(cell.tree_options),
+        sampling_params={"temperature": 1.0, "top_p": 1.0, "top_k": -1, "ignore_eos": drawn},
+        max_response_length=cell.longest,
+        eos_token_ids=frozenset() if drawn else frozenset({engine.eos}),
+        width=None,
+        training_progress=0.0,
+        seeded=False,
+        replicas=1,
+    )
+
+
+async def _portable(engine: Engine, job: TreeJob, lengths: LengthLaw | None) -> Any:
+    portable = PortableEngine(
+        client=engine.client,
+        tree_id=job.tree_id,
+        sampling_params=job.sampling_params,
+        seeded=job.seeded,
+        eos_token_ids=job.eos_token_ids,
+    )
+    sampler = job.sampler(lambda tokens: "", lambda: 1)
+    return await grow_tree(sampler, portable if lengths is None else DrawnLengths(portable, lengths))
