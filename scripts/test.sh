@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh --dev
 bin="${TREEPO_VENV:-.venv}/bin"
-export PATH="$(cd "$bin" && pwd):$PATH"
+PATH="$(cd "$bin" && pwd):$PATH"
+export PATH
 
 echo "[test] ruff"
 ruff check .

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The command line, without the program's name; None for the process's own.
 
     Returns:
-        The exit status: 0 trained, 1 failed, 2 refused before the start, 130 interrupted.
+        The exit status: 0 trained (or nothing to refuse), 1 failed, 2 refused before the start, 130 interrupted.
     """
     options = _parser().parse_intermixed_args(arguments)
     try:
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _REFUSED
     for warning in warnings:
         sys.stderr.write(f"warning: {warning}\n")
+    if options.check:
+        return 0
     from treepo.verl.host_lock import sole_private_cluster
 
     private = OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local"
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-name", "-cn", default="treepo_trainer", help="a preset in configs/")
     parser.add_argument("--config-dir", "-cd", type=Path, default=None, help="a folder with presets of your own")
     parser.add_argument("--cfg", "-c", choices=["job"], help="print the composed configuration and stop")
+    parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("overrides", nargs="*", help="option=value, as in treepo.max_divergence=3")
     return parser
 

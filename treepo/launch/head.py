@@ -1,0 +1,241 @@
+"""Node 0: gathers the nodes, heads the Ray cluster, runs the job, and tells every node how it ended."""
+
+import secrets
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from treepo.config import ConfigError
+from treepo.launch.errors import LaunchError
+from treepo.launch.job import Launch
+from treepo.launch.loop import Loop
+from treepo.launch.processes import Child
+from treepo.launch.ray_node import RayNode, cluster_environment
+from treepo.launch.run_folder import RunFolder
+from treepo.launch.wire import Message, Wire
+from treepo.verl.host_lock import sole_private_cluster
+
+
+@dataclass(slots=True)
+class _Member:
+    """A node that has connected; its rank is known once it has introduced itself."""
+
+    wire: Wire
+    rank: int = 0
+    host: str = ""
+    ready: bool = False
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} ({self.host})"
+
+
+class Head:
+    """The launcher of node 0, within a loop."""
+
+    def __init__(self, launch: Launch, folder: RunFolder, loop: Loop, held: ExitStack) -> None:
+        self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
+        self._id, self._token = secrets.token_hex(8), secrets.token_hex(32)
+        self._members: list[_Member] = []
+        self._server: socket.socket | None = None
+        self._ray: RayNode | None = None
+        self._children: list[Child] = []
+        self._failure, self._refused = "", False
+        self._limit = time.monotonic() + launch.limits.join
+
+    def run(self) -> int:
+        """Trains.
+
+        Returns:
+            The job's exit status.
+
+        Raises:
+            ConfigError: The configuration, or the machine, is refused.
+            LaunchError: The cluster does not come together, or falls apart.
+            Interrupted: A signal came.
+        """
+        job, nodes = self._launch.job, self._launch.cluster.nodes
+        self._held.enter_context(sole_private_cluster(cluster=self._id))
+        self._loop.every_turn(self._watch)
+        if nodes > 1:
+            self._listen()
+        self._gather(self._child([*job.command, "--check"]))
+        address = self._start_ray()
+        self._await_accelerators(address)
+        step = self._folder.checkpoint_step(job.checkpoints)
+        self._folder.say(
+            f"training on {nodes} x {job.accelerators} accelerators"
+            + (f", from the checkpoint of step {step}" if step is not None else "")
+            + f"; logs and checkpoints: {job.run_dir}"
+        )
+        trainer = self._child([*job.command, *self._joining(address)])
+        self._loop.until(lambda: trainer.status is not None, seconds=None)
+        trainer.end(signal.SIGTERM, seconds=self._launch.limits.stop)
+        return trainer.status or 0
+
+    def finish(self, status: int, why: str) -> None:
+        """Ends the job if it runs, then every node's Ray, and waits for the other launchers.
+
+        Args:
+            status: The exit status of all.
+            why: The reason, for the other nodes' users; may be empty.
+        """
+        stop = self._launch.limits.stop
+        for child in self._children:
+            child.end(signal.SIGINT, seconds=stop)
+        if self._refused:
+            # Nodes that are about to come would wait for a head that has gone.
+            self._loop.until(self._complete, seconds=stop, interruptible=False)
+        others = [member for member in self._members if not member.wire.closed]
+        for member in others:
+            member.wire.send({"kind": "end", "status": status, "why": why})
+        self._loop.until(lambda: all(member.wire.closed for member in others), seconds=stop, interruptible=False)
+        if self._ray is not None:
+            self._ray.stop(seconds=stop, keep_logs=status != 0)
+        if self._server is not None:
+            self._loop.forget(self._server)
+            self._server.close()
+
+    def _child(self, command: list[str]) -> Child:
+        child = Child(
+            command,
+            loop=self._loop,
+            log=self._folder.training_log,
+            show=True,
+            environment=cluster_environment(self._token),
+        )
+        self._children.append(child)
+        return child
+
+    def _left(self) -> float:
+        return max(1.0, self._limit - time.monotonic())
+
+    # Gathering
+
+    def _listen(self) -> None:
+        port = self._launch.cluster.port
+        try:
+            self._server = socket.create_server(("", port), backlog=1024)
+        except OSError as error:
+            raise LaunchError(
+                f"port {port} of this host cannot be had ({error.strerror}); set TREEPO_PORT to a free one, on every "
+                "node"
+            ) from error
+        self._loop.watch(self._server, self._accept)
+        self._folder.say(f"waiting for {self._launch.cluster.nodes - 1} more nodes on port {port}")
+
+    def _accept(self) -> None:
+        assert self._server is not None
+        member = _Member(Wire(self._server.accept()[0]))
+        self._loop.watch(member.wire.socket, lambda: self._hear(member))
+        self._members.append(member)
+
+    def _hear(self, member: _Member) -> None:
+        for message in member.wire.receive():
+            match message.get("kind"):
+                case "hello" if not member.rank:
+                    self._welcome(member, message)
+                case "ready":
+                    member.ready = True
+                case "failed" if member.rank:
+                    self._failure = f"{member} failed: {message.get('why')}"
+        if member.wire.closed:
+            self._loop.forget(member.wire.socket)
+            member.wire.close()
+            # One that never introduced itself, or was refused, is nobody.
+            if not member.rank:
+                self._members.remove(member)
+
+    def _welcome(self, member: _Member, message: Message) -> None:
+        rank, host = message.get("rank"), str(message.get("host"))
+        nodes = self._launch.cluster.nodes
+        holder = next((other for other in self._members if other.rank == rank), None)
+        refusal = ""
+        if not isinstance(rank, int) or not 0 < rank < nodes or message.get("nodes") != nodes:
+            refusal = f"it is rank {rank} of {message.get('nodes')} nodes, the head counts {nodes}"
+        elif holder is not None:
+            refusal = f"{holder} is there already"
+        elif message.get("command") != list(self._launch.job.command):
+            refusal = "its command differs from the head's; give every node the same"
+        if refusal:
+            self._folder.say(f"{host} is refused as rank {rank}: {refusal}", error=True)
+            member.wire.send({"kind": "refused", "why": refusal})
+            return
+        assert isinstance(rank, int)
+        member.rank, member.host = rank, host
+        self._folder.say(f"{member} is there")
+
+    def _watch(self) -> None:
+        if self._failure:
+            raise LaunchError(self._failure)
+        for member in self._members:
+            if not member.rank:
+                continue
+            if member.wire.closed:
+                raise LaunchError(f"{member} is gone: its launcher ended without a word; what it wrote last says more")
+            member.wire.beat()
+            if (silence := member.wire.silent_for()) > self._launch.limits.lost:
+                raise LaunchError(f"{member} is gone: nothing was heard from it for {silence:.0f} s")
+        if self._ray is not None and self._ray.child.status is not None:
+            raise LaunchError(f"Ray has ended on rank 0; its log is {self._folder.logs}/ray-rank-0.log")
+
+    def _gather(self, check: Child) -> None:
+        def settled() -> bool:
+            return bool(check.status) or (check.ended and self._complete())
+
+        there = self._loop.until(settled, seconds=self._left())
+        if check.status:
+            check.end(signal.SIGTERM, seconds=1.0)
+            self._refused = True
+            raise ConfigError("the configuration is refused; the reason stands above")
+        if not there:
+            missing = sorted(set(range(self._launch.cluster.nodes)) - self._ranks())
+            words = ", ".join(map(str, missing)) or "none: the check of the configuration takes too long"
+            raise LaunchError(
+                f"{len(self._ranks())} of {self._launch.cluster.nodes} nodes came within "
+                f"{self._launch.limits.join:.0f} s; missing ranks: {words} ({self._launch.cluster.source}); "
+                "the launcher must run on every node"
+            )
+
+    def _complete(self) -> bool:
+        return len(self._ranks()) == self._launch.cluster.nodes
+
+    def _ranks(self) -> set[int]:
+        return {0, *(member.rank for member in self._members if member.rank)}
+
+    # Ray
+
+    def _start_ray(self) -> str:
+        # The address by which another node reached this one; Ray chooses where there is none.
+        own = next((member.wire.own_address for member in self._members), None)
+        resources = self._launch.job.resources
+        self._ray = ray = RayNode(
+            resources, rank=0, join=None, address=own, token=self._token, loop=self._loop, logs=self._folder.logs
+        )
+        if not self._loop.until(lambda: ray.cluster_address is not None, seconds=self._left()):
+            raise LaunchError(f"Ray did not start on rank 0; its log is {self._folder.logs}/ray-rank-0.log")
+        address = ray.cluster_address
+        assert address is not None
+        for member in self._members:
+            member.wire.send({"kind": "start", "address": address, "cluster": self._id, "token": self._token})
+        if not self._loop.until(lambda: all(member.ready for member in self._members), seconds=self._left()):
+            late = ", ".join(str(member) for member in self._members if not member.ready)
+            raise LaunchError(f"Ray did not start within {self._launch.limits.join:.0f} s on {late}")
+        return address
+
+    def _await_accelerators(self, address: str) -> None:
+        job, nodes = self._launch.job, self._launch.cluster.nodes
+        numbers = (str(nodes), str(job.accelerators), f"{self._left():.0f}")
+        probe = self._child([sys.executable, "-m", "treepo.launch.accelerators", address, *numbers])
+        self._loop.until(lambda: probe.ended, seconds=None)
+        if probe.status:
+            raise LaunchError("the Ray cluster has not what the configuration wants; what is missing stands above")
+
+    def _joining(self, address: str) -> list[str]:
+        """Overrides that make the job join the cluster instead of starting one."""
+        return [
+            f"++ray_kwargs.ray_init.address='{address}'",
+            *(f"++ray_kwargs.ray_init.{name}=null" for name in ("num_cpus", "num_gpus", "object_store_memory")),
+        ]

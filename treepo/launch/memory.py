@@ -1,0 +1,176 @@
+"""The memory that a training expects of one accelerator, line by line with its formula."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from treepo.launch.model_shape import ModelShape
+
+GIB = 1 << 30
+_BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
+NOT_COUNTED = (
+    "the CUDA context, NCCL's buffers and fragmentation (together often 2 to 4 GiB), the bucket of the weight update "
+    "(rollout.checkpoint_engine.update_weights_bucket_megabytes), the engine's own activations and CUDA graphs (inside "
+    "its share), a critic or reward model, host memory and Ray's object store"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One use of memory, in bytes."""
+
+    name: str
+    size: float
+    formula: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What one accelerator holds while weights are updated, and while trajectories are sampled; then the cache."""
+
+    update: tuple[Line, ...]
+    rollout: tuple[Line, ...]
+    cache: tuple[Line, ...]
+    trajectories: str
+
+    def __str__(self) -> str:
+        """A table."""
+        rows = ["memory expected per accelerator, GiB"]
+        for title, lines in (("update of the weights", self.update), ("rollout", self.rollout)):
+            rows.append(f"  {title}: {sum(line.size for line in lines) / GIB:.2f}")
+            rows += [_row(line) for line in lines]
+        rows += ["  in the engine's share", *(_row(line) for line in self.cache), f"    {self.trajectories}"]
+        return "\n".join([*rows, f"  not counted: {NOT_COUNTED}"])
+
+
+def _row(line: Line) -> str:
+    return f"    {line.name:<24}{line.size / GIB:>9.3f}  = {line.formula}"
+
+
+def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -> Estimate:
+    """Estimates the memory of one accelerator.
+
+    Args:
+        config: The composed configuration, resolved.
+        shape: The model.
+        accelerator_gib: The memory of the accelerator.
+
+    Returns:
+        The lines; an upper estimate for micro-batches that are full.
+    """
+    trainer, engine = _trainer(config, shape), _engine(config, shape, accelerator_gib)
+    states, work = trainer
+    fsdp = config.actor_rollout_ref.actor.fsdp_config
+    sleeps = bool(config.actor_rollout_ref.rollout.free_cache_engine)
+    away = {"weights": fsdp.param_offload or fsdp.offload_policy, "optimiser": fsdp.optimizer_offload}
+    away["optimiser"] = away["optimiser"] or fsdp.offload_policy
+    share, weights, cache, trajectories = engine
+    stays = [line for line in states if not away.get(line.name, line.name == "gradients")]
+    kept = [line for line in states if not (fsdp.offload_policy and line.name != "reference weights")]
+    return Estimate(
+        update=(*kept, *work, *(() if sleeps else (share,))),
+        rollout=(share, *stays),
+        cache=(weights, cache),
+        trajectories=trajectories,
+    )
+
+
+def _trainer(config: DictConfig, shape: ModelShape) -> tuple[list[Line], list[Line]]:
+    """The sharded states of the trainer, and what an update needs besides."""
+    actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
+    fsdp = actor.fsdp_config
+    world = config.trainer.nnodes * config.trainer.n_gpus_per_node
+    shards = world if fsdp.fsdp_size < 0 or fsdp.fsdp_size >= world else fsdp.fsdp_size
+    count, layer = shape.parameters, shape.layer_parameters
+    # verl trains float32 states where no type is given, and computes in bfloat16.
+    stored = _BYTES[str(fsdp.model_dtype or "fp32")]
+    computed = _BYTES[str(OmegaConf.select(fsdp, "mixed_precision.param_dtype") or "bf16")]
+    states = [
+        Line(name="weights", size=count * stored / shards, formula=f"{count:,} x {stored} B / {shards} shards"),
+        Line(name="gradients", size=count * stored / shards, formula=f"{count:,} x {stored} B / {shards} shards"),
+        Line(
+            name="optimiser", size=2 * count * stored / shards, formula=f"2 x {count:,} x {stored} B / {shards} shards"
+        ),
+    ]
+    if actor.use_kl_loss or config.algorithm.use_kl_in_reward:
+        states.append(
+            Line(name="reference weights", size=count * 2 / shards, formula=f"{count:,} x 2 B / {shards} shards")
+        )
+    gathered = max(layer, shape.vocab_size * shape.hidden_size)
+    work = [
+        Line(
+            name="gathered layers",
+            size=2 * gathered * computed,
+            formula=f"2 x {gathered:,} x {computed} B (the largest unit, and the next one)",
+        ),
+        *_activations(actor, model, config.data, shape, computed),
+    ]
+    return states, work
+
+
+def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed: int) -> list[Line]:
+    longest = data.max_prompt_length + data.max_response_length
+    tokens = (
+        actor.ppo_max_token_len_per_gpu
+        if actor.use_dynamic_bsz
+        else (actor.ppo_micro_batch_size_per_gpu or 1) * longest
+    )
+    heads = shape.num_attention_heads + shape.num_key_value_heads
+    per_token = 6 * shape.hidden_size + 2 * heads * shape.head_dim + 4 * shape.intermediate_size
+    layers = shape.num_hidden_layers
+    if model.enable_gradient_checkpointing:
+        kept = tokens * (layers * shape.hidden_size + per_token) * computed
+        formula = f"{tokens:,} tokens x ({layers} layers x {shape.hidden_size} + {per_token:,}) x {computed} B"
+    else:
+        kept = tokens * layers * per_token * computed
+        formula = f"{tokens:,} tokens x {layers} layers x {per_token:,} x {computed} B (no checkpointing)"
+    lines = [Line(name="activations", size=kept, formula=formula)]
+    if not actor.use_fused_kernels:
+        each = 2 * computed + 4
+        lines.append(
+            Line(
+                name="logits",
+                size=tokens * shape.vocab_size * each,
+                formula=f"{tokens:,} tokens x {shape.vocab_size:,} x {each} B (values, gradient, float32 softmax)",
+            )
+        )
+    return lines
+
+
+def _engine(config: DictConfig, shape: ModelShape, accelerator_gib: float) -> tuple[Line, Line, Line, str]:
+    """The engine's share, its weights, the cache of one trajectory, and how many fit."""
+    rollout = config.actor_rollout_ref.rollout
+    parallel = rollout.tensor_model_parallel_size
+    size = _BYTES[str(rollout.dtype)]
+    weights = Line(
+        name="engine weights",
+        size=shape.parameters * size / parallel,
+        formula=f"{shape.parameters:,} x {size} B / {parallel} (tensor parallel)",
+    )
+    tokens = rollout.max_model_len or config.data.max_prompt_length + config.data.max_response_length
+    heads = max(1, shape.num_key_value_heads // parallel)
+    cache = Line(
+        name="cache per trajectory",
+        size=tokens * 2 * shape.num_hidden_layers * heads * shape.head_dim * size,
+        formula=f"{tokens:,} tokens x 2 x {shape.num_hidden_layers} layers x {heads} heads x {shape.head_dim} x "
+        f"{size} B",
+    )
+    on_cpu = OmegaConf.select(config, "ray_kwargs.ray_init.runtime_env.env_vars.VLLM_CPU_KVCACHE_SPACE")
+    if config.trainer.device == "cpu" and on_cpu is not None:
+        room = float(on_cpu) * GIB
+        share = Line(name="rollout engine", size=weights.size + room, formula=f"weights + {on_cpu} GiB of cache")
+    else:
+        total = rollout.gpu_memory_utilization * accelerator_gib * GIB
+        share = Line(
+            name="rollout engine",
+            size=total,
+            formula=f"gpu_memory_utilization {rollout.gpu_memory_utilization} x {accelerator_gib:g} GiB",
+        )
+        room = total - weights.size
+    fit = int(room / cache.size) if room > 0 else 0
+    trajectories = (
+        f"trajectories of full length that fit: {fit:,} without shared prefixes = ({share.name} - {weights.name}) / "
+        f"{cache.name}; a tree shares its prefixes, so more of its trajectories fit"
+    )
+    return share, weights, cache, trajectories

@@ -1,0 +1,45 @@
+"""One node's launch from start to end."""
+
+import signal
+from contextlib import ExitStack
+
+from treepo.config import ConfigError
+from treepo.launch.errors import Interrupted, LaunchError
+from treepo.launch.head import Head
+from treepo.launch.job import Launch
+from treepo.launch.loop import Loop
+from treepo.launch.processes import adopt_orphans, end_descendants
+from treepo.launch.run_folder import RunFolder
+from treepo.launch.worker import Worker
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+_LAST_SECONDS = 5.0
+
+
+def run(launch: Launch) -> int:
+    """Runs this node's part, and leaves no process behind.
+
+    Returns:
+        The exit status, the same on every node: the job's own; 1 where the cluster failed, 2 where something was
+        refused before the start, 130 after a signal.
+    """
+    adopt_orphans()
+    folder = RunFolder(launch.job.run_dir, rank=launch.cluster.rank)
+    # Until one knows better: an error of the launcher itself.
+    status, why = FAILED, "the launcher of another node failed"
+    with ExitStack() as held, Loop() as loop:
+        node = (Worker if launch.cluster.rank else Head)(launch, folder, loop, held)
+        try:
+            status = node.run()
+            why = f"the job ended with status {status}" if status else ""
+        except (ConfigError, LaunchError) as error:
+            status, why = (REFUSED if isinstance(error, ConfigError) else FAILED), str(error)
+            folder.say(f"error: {why}", error=True)
+        except Interrupted as signalled:
+            status, why = INTERRUPTED, f"interrupted by {signal.Signals(signalled.number).name}"
+            folder.say(f"{why}; the same command goes on from the last checkpoint in {launch.job.checkpoints}")
+        finally:
+            node.finish(status, why)
+            end_descendants(seconds=_LAST_SECONDS)
+    folder.say(f"ended with status {status}")
+    return status

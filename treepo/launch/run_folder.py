@@ -1,0 +1,39 @@
+"""The one folder of a run: checkpoints, logs, the resolved configuration."""
+
+import sys
+import time
+from pathlib import Path
+
+
+class RunFolder:
+    """A run's folder, for one launcher; what is there already is kept and appended to."""
+
+    def __init__(self, path: Path, *, rank: int) -> None:
+        """Makes the folder.
+
+        Args:
+            path: ``run_dir`` of the configuration.
+            rank: The launcher's node.
+        """
+        self.path, self._rank = path, rank
+        self.logs = path / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def training_log(self) -> Path:
+        """Everything the job writes, over all starts of the run."""
+        return self.logs / "train.log"
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """A line for the console and for this node's log."""
+        stream = sys.stderr if error else sys.stdout
+        stream.write(f"[launch {self._rank}] {text}\n")
+        stream.flush()
+        with (self.logs / f"rank-{self._rank}.log").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def checkpoint_step(self, checkpoints: Path) -> int | None:
+        """The step of the last whole checkpoint, from verl's own note; None without one."""
+        note = checkpoints / "latest_checkpointed_iteration.txt"
+        text = note.read_text().strip() if note.is_file() else ""
+        return int(text) if text.isdecimal() else None
