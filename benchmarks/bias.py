@@ -227,7 +227,7 @@ def plot(results: dict[Cell, tuple[Errors, float]], path: Path) -> None:
 def main() -> None:
     """Prints the tables and draws the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trees", type=int, default=1000)
+    parser.add_argument("--trees", type=int, default=2000)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--depth", type=int, nargs="+", default=[4, 7, 14])
     parser.add_argument("--hazard", type=float, nargs="+", default=[0.05, 0.15, 0.3])
