@@ -15,6 +15,7 @@ from training_run import ROOT
 import treepo
 from treepo.datasets.errors import DataError
 from treepo.datasets.manifest import read_manifest, verify
+from treepo.datasets.spec import Message
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -56,7 +57,7 @@ def test_what_no_longer_agrees_with_the_manifest_is_prepared_anew(
 
 def test_another_declaration_or_revision_is_prepared_anew(workshop: Workshop) -> None:
     workshop.prepare("aime_2024")
-    workshop.declare("aime_2024", template=workshop.sets["aime_2025"].template[1:])
+    workshop.declare("aime_2024", template=[Message(role="user", content="{question}")])
     assert workshop.prepare("aime_2024")[0].written
     assert workshop.prepare("aime_2024", revisions={"aime_2024": COMMIT})[0].written
     assert not workshop.prepare("aime_2024", revisions={"aime_2024": COMMIT})[0].written
