@@ -32,7 +32,9 @@ app = typer.Typer(add_completion=False)
 def main(
     profile: Annotated[str, typer.Option(help=f"one of {', '.join(PROFILES)}")] = "small",
     arms: Annotated[str, typer.Option(help="arms, separated by commas")] = "independent,lockstep,portable,in_engine",
-    repeats: Annotated[int, typer.Option(min=1, help="measurements per arm, after a warm-up")] = 3,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="measurements per arm and cell; the run begins with a warm-up")
+    ] = 3,
     output: Annotated[Path, typer.Option(help="folder of tables, plots and raw numbers")] = Path("outputs/rollout"),
     models: Annotated[Path, typer.Option(help="folder of models")] = Path(".cache/rollout"),
     seed: int = 0,
@@ -47,6 +49,7 @@ def main(
     budget: str | None = None,
     lengths: str | None = None,
     slots: int | None = None,
+    override: Annotated[list[str] | None, typer.Option(help="a Hydra override of the engine's settings")] = None,
 ) -> None:
     """Measures a profile and writes ``rollout.md``, ``runs.jsonl`` and plots."""
     if profile not in PROFILES:
@@ -76,10 +79,12 @@ def main(
             for axis, sweep in chosen.sweeps.items()
         },
     )
-    _measure(chosen, [Arm(name) for name in arms.split(",")], repeats, seed, output, models)
+    _measure(chosen, [Arm(name) for name in arms.split(",")], repeats, seed, output, models, override or [])
 
 
-def _measure(profile: Profile, arms: list[Arm], repeats: int, seed: int, output: Path, models: Path) -> None:
+def _measure(
+    profile: Profile, arms: list[Arm], repeats: int, seed: int, output: Path, models: Path, overrides: list[str]
+) -> None:
     # Chosen before anything imports verl.
     if profile.device == "cpu":
         os.environ |= {
@@ -104,6 +109,7 @@ def _measure(profile: Profile, arms: list[Arm], repeats: int, seed: int, output:
             longest=max(cell.prompt_length + cell.longest for cell in cells) + 128,
             interval=math.gcd(*(cell.segment_length for cell in cells)),
             folder=models,
+            overrides=overrides,
             console=console,
         ) as engine,
     ):
@@ -115,7 +121,9 @@ def _measure(profile: Profile, arms: list[Arm], repeats: int, seed: int, output:
                 console.print(f"    {arm:14} {measured.seconds:7.2f} s  {speed:7.1f} trajectories/s", highlight=False)
                 raw.write(json.dumps({"cell": asdict(cell), "arm": arm, "repeat": repeat, **asdict(measured)}) + "\n")
 
-            found[cell] = asyncio.run(measure(engine, cell, arms, repeats=repeats, seed=seed, progress=progress))
+            found[cell] = asyncio.run(
+                measure(engine, cell, arms, repeats=repeats, warm_up=place == 1, seed=seed, progress=progress)
+            )
             blocks.append(table(cell, found[cell], engine.block_size))
             console.print(blocks[-1], highlight=False, soft_wrap=True)
             plot_occupancy(output / f"occupancy-{place}.png", cell, found[cell])

@@ -1,8 +1,11 @@
 """What is measured: one cell of the benchmark, and what an arm of it showed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from treepo.tree import Tree, TreeStats
 
 
 class Arm(StrEnum):
@@ -75,6 +78,53 @@ class Cell:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """What an arm made of one prompt.
+
+    Attributes:
+        prompt_length: Tokens of the prompt.
+        lengths: Tokens of each trajectory.
+        spans: Where each stretch of decoded tokens begins in its response, and its tokens; shared ones once.
+        stats: What growing the tree took; None without a tree.
+        discarded: Tokens received past the end of a path.
+    """
+
+    prompt_length: int
+    lengths: list[int]
+    spans: list[tuple[int, int]]
+    stats: TreeStats | None
+    discarded: int = 0
+
+    @classmethod
+    def of_tree(cls, tree: Tree, discarded: int = 0) -> "Grown":
+        """What is measured of a tree."""
+        spans: dict[int, tuple[int, int]] = {}
+        for trajectory in tree.trajectories:
+            start = 0
+            for node in trajectory.path:
+                spans[node.id] = (start, node.length)
+                start += node.length
+        return cls(
+            prompt_length=len(tree.prompt_tokens),
+            lengths=[trajectory.length for trajectory in tree.trajectories],
+            spans=list(spans.values()),
+            stats=tree.stats,
+            discarded=discarded,
+        )
+
+
+def mean_context(grown: Sequence[Grown]) -> float:
+    """Tokens before a decoded token, the mean over all that were decoded."""
+    tokens = sum(length for each in grown for _, length in each.spans)
+    before = sum(
+        length * (each.prompt_length + start) + length * (length - 1) / 2
+        for each in grown
+        for start, length in each.spans
+    )
+    return before / tokens
+
+
 @dataclass(slots=True, kw_only=True)
 class Measured:
     """One run of one arm.
@@ -91,6 +141,7 @@ class Measured:
         forks: Requests that fork from a path or a cut; 0 for independent samples.
         recomputed: Prompt tokens that it computed although a trajectory of the prompt had computed them before.
         discarded: Tokens received past the end of a path.
+        context: Tokens before a decoded token, the mean over all that were decoded.
         times: Seconds since the start, a sample per engine step.
         running: Sequences that got a token in that step.
     """
@@ -106,5 +157,6 @@ class Measured:
     forks: int = 0
     recomputed: int = 0
     discarded: int = 0
+    context: float = 0.0
     times: list[float] = field(default_factory=list)
     running: list[int] = field(default_factory=list)

@@ -16,12 +16,12 @@ from benchmarks.rollout.server import BenchmarkReplica
 from treepo.compose import compose
 
 SHAPES: dict[str, dict[str, int]] = {
-    # 20M parameters: on two cores a step's time follows the sequences in it, as on an accelerator with a full batch.
+    # Few wide layers: on one core a step's time follows the sequences in it, as on an accelerator with a full batch.
     "small": {
-        "hidden_size": 384,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 6,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 12,
         "num_key_value_heads": 2,
         "vocab_size": 400,
     },
@@ -94,7 +94,15 @@ def write_dummy_model(folder: Path, shape: str, longest: int) -> Path:
 
 @contextmanager
 def running_engine(
-    *, model: str, device: str, slots: int, longest: int, interval: int, folder: Path, console: Console
+    *,
+    model: str,
+    device: str,
+    slots: int,
+    longest: int,
+    interval: int,
+    folder: Path,
+    overrides: Sequence[str],
+    console: Console,
 ) -> Iterator[Engine]:
     """Starts the engine, and ends it.
 
@@ -105,6 +113,7 @@ def running_engine(
         longest: Most tokens of prompt and response.
         interval: Tokens between two looks at a running request; divides every segment length.
         folder: Where models are kept.
+        overrides: Hydra overrides of the engine's settings.
         console: Told what happens.
     """
     if model == "quickstart":
@@ -114,7 +123,7 @@ def running_engine(
         path, load_format, prompts = prepared.model.path, "auto", prepared.task.held_out
     else:
         path, load_format, prompts = write_dummy_model(folder / f"{model}-{longest}", model, longest), "dummy", None
-    config = _config(path, load_format, device=device, slots=slots, longest=longest, interval=interval)
+    config = _config(path, load_format, overrides, device=device, slots=slots, longest=longest, interval=interval)
     options: Any = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     options["runtime_env"]["env_vars"]["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     RolloutReplicaRegistry.register("vllm", lambda: BenchmarkReplica)
@@ -126,7 +135,16 @@ def running_engine(
         ray.shutdown()
 
 
-def _config(path: Path, load_format: str, *, device: str, slots: int, longest: int, interval: int) -> DictConfig:
+def _config(
+    path: Path,
+    load_format: str,
+    further: Sequence[str],
+    *,
+    device: str,
+    slots: int,
+    longest: int,
+    interval: int,
+) -> DictConfig:
     preset = "cpu_quickstart" if device == "cpu" else "treepo_trainer"
     overrides = [
         f"actor_rollout_ref.model.path={path}",
@@ -139,14 +157,18 @@ def _config(path: Path, load_format: str, *, device: str, slots: int, longest: i
         "actor_rollout_ref.rollout.tensor_model_parallel_size=1",
     ]
     if device == "cpu":
-        overrides += ["ray_kwargs.ray_init.runtime_env.env_vars.OMP_NUM_THREADS='1'"]
+        overrides += [
+            # A fork computes an unfinished block again; with short segments smaller blocks keep that in proportion.
+            "actor_rollout_ref.rollout.engine_kwargs.vllm.block_size=16",
+            "ray_kwargs.ray_init.runtime_env.env_vars.OMP_NUM_THREADS='1'",
+        ]
     else:
         overrides += [
             "+ray_kwargs.ray_init.address=local",
             "actor_rollout_ref.rollout.gpu_memory_utilization=0.85",
             "actor_rollout_ref.rollout.max_num_batched_tokens=16384",
         ]
-    config = compose(preset, overrides)
+    config = compose(preset, [*overrides, *further])
     with open_dict(config):
         config.run_dir = "unused"
     OmegaConf.resolve(config)

@@ -57,6 +57,12 @@ PROFILES = {
         ),
         sweeps={},
     ),
+    "smallest": Profile(
+        model="small",
+        device="cpu",
+        cells=(replace(_SMALL, prompts=8, width=4, max_depth=3, slots=16),),
+        sweeps={},
+    ),
     "sweeps": Profile(model="small", device="cpu", cells=(), sweeps=_sweeps(_SMALL, tokens=192)),
     "quickstart": Profile(
         model="quickstart",

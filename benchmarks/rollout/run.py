@@ -5,12 +5,11 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.rollout.cell import Arm, Cell, Measured
+from benchmarks.rollout.cell import Arm, Cell, Grown, Measured, mean_context
 from benchmarks.rollout.engine import Engine
 from benchmarks.rollout.lengths import DrawnLengths, LengthLaw, law
 from treepo.config import load_config
 from treepo.rollout import grow_tree
-from treepo.tree import TreeStats
 from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.tree_client import grow_on_server
 from treepo.verl.tree_job import TreeJob
@@ -19,7 +18,7 @@ _LIMIT_S = 3600.0
 
 
 async def measure(
-    engine: Engine, cell: Cell, arms: Sequence[Arm], *, repeats: int, seed: int, progress: Any
+    engine: Engine, cell: Cell, arms: Sequence[Arm], *, repeats: int, warm_up: bool, seed: int, progress: Any
 ) -> dict[Arm, list[Measured]]:
     """Measures a cell.
 
@@ -27,7 +26,8 @@ async def measure(
         engine: The engine of all arms.
         cell: The setting.
         arms: In the order in which they take turns.
-        repeats: Measurements of each arm, after one that is thrown away.
+        repeats: Measurements of each arm.
+        warm_up: Whether one more comes first and is thrown away; a fresh engine's first steps are slow.
         seed: Seed of prompts, lengths and trees.
         progress: Told what runs, and what it took.
 
@@ -36,7 +36,7 @@ async def measure(
     """
     prompts = _prompts(engine, cell, seed)
     results: dict[Arm, list[Measured]] = {arm: [] for arm in arms}
-    for repeat in range(repeats + 1):
+    for repeat in range(0 if warm_up else 1, repeats + 1):
         for arm in arms:
             async with asyncio.timeout(_LIMIT_S):
                 measured = await _run(engine, cell, arm, prompts, f"{seed} {repeat}")
@@ -61,42 +61,36 @@ async def _run(engine: Engine, cell: Cell, arm: Arm, prompts: list[list[int]], s
     lengths = law(cell.lengths, cell.longest)
     jobs = [_job(engine, cell, prompt, f"{seed} {index}", lengths) for index, prompt in enumerate(prompts)]
     await engine.server.begin.remote(lengths, by_order=arm is not Arm.IN_ENGINE_FCFS)
-    stats: list[TreeStats] = []
-    discarded = 0
     loop = asyncio.get_running_loop()
     start = loop.time()
+    grown: list[Grown]
     match arm:
         case Arm.INDEPENDENT:
-            found = await engine.server.independent.remote(
+            grown = await engine.server.independent.remote(
                 prompts, cell.width, cell.longest, jobs[0].sampling_params, seed
             )
         case Arm.LOCKSTEP:
-            trees = await engine.server.lockstep.remote(jobs)
-            found = [length for tree in trees for length in tree["lengths"]]
-            stats = [tree["stats"] for tree in trees]
+            grown = await engine.server.lockstep.remote(jobs)
         case Arm.PORTABLE:
             grown = await asyncio.gather(*(_portable(engine, job, lengths) for job in jobs))
-            found = [trajectory.length for tree in grown for trajectory in tree.trajectories]
-            stats = [tree.stats for tree in grown]
         case Arm.IN_ENGINE | Arm.IN_ENGINE_FCFS:
             answers = await asyncio.gather(*(grow_on_server(engine.client, job) for job in jobs))
-            found = [trajectory.length for answer in answers for trajectory in answer.tree.trajectories]
-            stats = [answer.tree.stats for answer in answers]
-            discarded = sum(answer.discarded_tokens for answer in answers)
+            grown = [Grown.of_tree(answer.tree, answer.discarded_tokens) for answer in answers]
     seconds = loop.time() - start
     counters, times, running = await engine.server.end.remote()
     return Measured(
         seconds=seconds,
-        trajectories=len(found),
-        response_tokens=sum(found),
+        trajectories=sum(len(each.lengths) for each in grown),
+        response_tokens=sum(sum(each.lengths) for each in grown),
         generated=counters.generated,
         computed=counters.computed,
         cached=counters.cached,
         requests=counters.requests,
         steps=len(running),
-        forks=sum(stat.forks for stat in stats),
-        recomputed=sum(stat.recomputed_tokens for stat in stats),
-        discarded=discarded,
+        forks=sum(each.stats.forks for each in grown if each.stats),
+        recomputed=sum(each.stats.recomputed_tokens for each in grown if each.stats),
+        discarded=sum(each.discarded for each in grown),
+        context=mean_context(grown),
         times=times,
         running=running,
     )
@@ -119,7 +113,7 @@ def _job(engine: Engine, cell: Cell, prompt: list[int], name: str, lengths: Leng
     )
 
 
-async def _portable(engine: Engine, job: TreeJob, lengths: LengthLaw | None) -> Any:
+async def _portable(engine: Engine, job: TreeJob, lengths: LengthLaw | None) -> Grown:
     portable = PortableEngine(
         client=engine.client,
         tree_id=job.tree_id,
@@ -128,4 +122,4 @@ async def _portable(engine: Engine, job: TreeJob, lengths: LengthLaw | None) -> 
         eos_token_ids=job.eos_token_ids,
     )
     sampler = job.sampler(lambda tokens: "", lambda: 1)
-    return await grow_tree(sampler, portable if lengths is None else DrawnLengths(portable, lengths))
+    return Grown.of_tree(await grow_tree(sampler, portable if lengths is None else DrawnLengths(portable, lengths)))

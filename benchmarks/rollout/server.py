@@ -14,6 +14,7 @@ from vllm.inputs import TokensPrompt
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
+from benchmarks.rollout.cell import Grown
 from benchmarks.rollout.lengths import DrawnLengths, LengthLaw
 from treepo.rollout import Chunk, Decoder
 from treepo.tree import Segment, SegmentRequest
@@ -43,12 +44,12 @@ class BenchmarkServer(TreeServer):
         self._counters = Counters(time.perf_counter())
         self._times: list[float] = []
         self._running: list[int] = []
+        self._last_step: float | None = None
 
     async def run_server(self, args: Any) -> None:
         """Starts the engine and puts the counters between it and whoever asks."""
         await super().run_server(args)
-        generate, core = self.engine.generate, self.engine.engine_core
-        receive = core.get_output_async
+        generate, process = self.engine.generate, self.engine.output_processor.process_outputs
 
         async def counted(*args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
             self._counters.requests += 1
@@ -61,17 +62,19 @@ class BenchmarkServer(TreeServer):
                         self._counters.computed += len(output.prompt_token_ids or ()) - (output.num_cached_tokens or 0)
                     yield output
 
-        async def received() -> Any:
-            step = await receive()
-            fresh = sum(len(output.new_token_ids) for output in step.outputs)
-            if fresh:
+        def received(outputs: Sequence[Any], timestamp: float | None = None, *args: Any, **kwargs: Any) -> Any:
+            if fresh := sum(len(output.new_token_ids) for output in outputs):
                 self._counters.generated += fresh
-                self._times.append(time.perf_counter() - self._counters.start)
-                self._running.append(len(step.outputs))
-            return step
+                # vLLM hands the outputs of a large batch over in parts, which share the time of their step.
+                if timestamp is None or timestamp != self._last_step:
+                    self._times.append(time.perf_counter() - self._counters.start)
+                    self._running.append(0)
+                self._last_step = timestamp
+                self._running[-1] += len(outputs)
+            return process(outputs, timestamp, *args, **kwargs)
 
         self.engine.generate = counted  # pyright: ignore[reportAttributeAccessIssue]
-        core.get_output_async = received
+        self.engine.output_processor.process_outputs = received
 
     async def block_size(self) -> int:
         """Tokens of a KV block."""
@@ -87,7 +90,7 @@ class BenchmarkServer(TreeServer):
         await self.clear_kv_cache()
         self._law, self._by_order = law, by_order
         self._counters = Counters(time.perf_counter())
-        self._times, self._running = [], []
+        self._times, self._running, self._last_step = [], [], None
 
     async def end(self) -> tuple[Counters, list[float], list[int]]:
         """The counters since ``begin``, and the steps of the engine with the sequences in each."""
@@ -106,12 +109,8 @@ class BenchmarkServer(TreeServer):
 
     async def independent(
         self, prompts: list[list[int]], width: int, longest: int, sampling: dict[str, Any], seed: int
-    ) -> list[int]:
-        """Arm (a): every trajectory is a request of its own.
-
-        Returns:
-            The lengths of the trajectories.
-        """
+    ) -> list[Grown]:
+        """Arm (a): every trajectory is a request of its own."""
 
         async def one(index: int, prompt: list[int]) -> int:
             room = longest
@@ -120,14 +119,14 @@ class BenchmarkServer(TreeServer):
             return len((await self._decode(f"a-{seed}-{index}", prompt, room, sampling)).outputs[0].token_ids)
 
         every = [prompt for prompt in prompts for _ in range(width)]
-        return await asyncio.gather(*(one(index, prompt) for index, prompt in enumerate(every)))
+        lengths = await asyncio.gather(*(one(index, prompt) for index, prompt in enumerate(every)))
+        return [
+            Grown(prompt_length=len(prompt), lengths=[length], spans=[(0, length)], stats=None)
+            for prompt, length in zip(every, lengths, strict=True)
+        ]
 
-    async def lockstep(self, jobs: list[TreeJob]) -> list[dict[str, Any]]:
-        """Arm (b): all prompts in step, every segment a request of its own, as published.
-
-        Returns:
-            The statistics and trajectory lengths of every tree.
-        """
+    async def lockstep(self, jobs: list[TreeJob]) -> list[Grown]:
+        """Arm (b): all prompts in step, every segment a request of its own, as published."""
         samplers = [job.sampler(self._text, lambda: len(jobs)) for job in jobs]
         engines = [
             engine if self._law is None else DrawnLengths(engine, self._law)
@@ -142,10 +141,7 @@ class BenchmarkServer(TreeServer):
                 (index, samplers[index].receive(segment)) for (index, _), segment in zip(wanted, segments, strict=True)
             ]
             wanted = [(index, request) for index, requests in answered for request in requests]
-        trees = [sampler.tree() for sampler in samplers]
-        return [
-            {"stats": tree.stats, "lengths": [trajectory.length for trajectory in tree.trajectories]} for tree in trees
-        ]
+        return [Grown.of_tree(sampler.tree()) for sampler in samplers]
 
     async def _decode(self, name: str, tokens: list[int], most: int, sampling: dict[str, Any]) -> RequestOutput:
         params = SamplingParams(

@@ -21,6 +21,7 @@ def table(cell: Cell, runs: Runs, block_size: int) -> str:
         "requests",
         "slots in use",
         "length inflation",
+        "tokens before a token",
         "recomputed per fork",
     ]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
@@ -36,6 +37,7 @@ def table(cell: Cell, runs: Runs, block_size: int) -> str:
             f"{_middle(measured, lambda run: run.requests):,.0f}",
             f"{_middle(measured, lambda run: occupancy(run) / cell.slots):.0%}",
             f"{inflation(runs, arm):.2f}" if Arm.INDEPENDENT in runs else "",
+            f"{_middle(measured, lambda run: run.context):.0f}",
             fork,
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -54,10 +56,11 @@ def _goals(cell: Cell, runs: Runs, block_size: int) -> list[str]:
         ratio = rate(ours) / rate(runs[Arm.LOCKSTEP])
         lines.append(f"- (d) gives {ratio:.2f} x the trajectories per second of (b)")
     if Arm.INDEPENDENT in runs:
-        tokens, seconds = against_independent(runs, Arm.IN_ENGINE)
+        tokens, computed, seconds = against_independent(runs, Arm.IN_ENGINE)
         lines.append(
-            f"- per trajectory (d) takes {tokens:.3f} of the tokens and {seconds:.3f} of the time of (a): "
-            f"{tokens / seconds:.1%} of what the tokens allow"
+            f"- per trajectory (d) takes {tokens:.3f} of the decoded tokens and {seconds:.3f} of the time of (a): "
+            f"{tokens / seconds:.1%} of what the tokens allow ({computed / seconds:.1%} where the prompt tokens that "
+            "either computes count too)"
         )
     return lines
 
@@ -78,17 +81,22 @@ def inflation(runs: Runs, arm: Arm) -> float:
     return _mean_length(runs[arm]) / _mean_length(runs[Arm.INDEPENDENT])
 
 
-def against_independent(runs: Runs, arm: Arm) -> tuple[float, float]:
-    """Tokens generated, and seconds, per trajectory, each over those of independent samples."""
+def against_independent(runs: Runs, arm: Arm) -> tuple[float, float, float]:
+    """Tokens decoded, tokens computed, and seconds, per trajectory, each over those of independent samples."""
 
     def tokens(run: Measured) -> float:
         return run.generated / run.trajectories
 
+    def computed(run: Measured) -> float:
+        return (run.generated + run.computed) / run.trajectories
+
     def seconds(run: Measured) -> float:
         return run.seconds / run.trajectories
 
-    plain = runs[Arm.INDEPENDENT]
-    return _middle(runs[arm], tokens) / _middle(plain, tokens), _middle(runs[arm], seconds) / _middle(plain, seconds)
+    def ratio(of: Callable[[Measured], float]) -> float:
+        return _middle(runs[arm], of) / _middle(runs[Arm.INDEPENDENT], of)
+
+    return ratio(tokens), ratio(computed), ratio(seconds)
 
 
 def _mean_length(measured: Sequence[Measured]) -> float:

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+import torch
 from omegaconf import DictConfig
 from probe_server import Stack, running_cluster, serve
-from tiny_stack import write_tiny_model
+from tiny_stack import PRESET, write_tiny_model
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DictConfig]:
-    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=2) as config:
+    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=3) as config:
         yield config
 
 
@@ -22,4 +23,6 @@ def stack(cluster: DictConfig) -> Stack:
 @pytest.fixture
 def own_stack(cluster: DictConfig) -> Stack:
     """A server for a test that breaks it."""
+    if PRESET != "cpu_quickstart" and torch.cuda.device_count() < 2:
+        pytest.skip("a second server needs a second accelerator")
     return serve(cluster, rank=1)

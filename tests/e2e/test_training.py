@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_stack import write_tiny_model
+from tiny_stack import DEVICE_OVERRIDES, PRESET, write_tiny_model
 from training_run import TrainingRun, logged_steps, read_json_lines, write_sums
 
 from treepo.quickstart.report import read_scalars
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("e2e")
     return [
-        *("--config-name", "cpu_quickstart"),
+        *("--config-name", PRESET, *DEVICE_OVERRIDES),
         f"actor_rollout_ref.model.path={write_tiny_model(folder / 'model')}",
         f"data.train_files=[{write_sums(folder / 'train.parquet', 32, seed=0)}]",
         f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
@@ -68,6 +68,9 @@ def test_two_steps_train_on_whole_trees(trained: TrainingRun, run_dir: Path) -> 
     for step in (1, 2):
         assert 0 < generated[step] <= contained[step]
         assert scalars["treepo/tokens/cached"][step] > 0
+        # Trees grow in the engine: one request per trajectory, though a trajectory has several segments.
+        assert scalars["treepo/requests/submitted_per_prompt"][step] == WIDTH
+        assert scalars["treepo/requests/per_prompt"][step] > WIDTH
     assert [len(read_json_lines(run_dir / "validation" / f"{step}.jsonl")) for step in (0, 2)] == [16, 16]
 
 
@@ -107,5 +110,20 @@ def test_a_killed_run_leaves_no_process(arguments: list[str], tmp_path: Path) ->
         run.process.kill()
         # Ray's own agents notice that their node is gone after about a minute.
         assert run.survivors(seconds=150) == []
+    finally:
+        run.end()
+
+
+def test_a_rollout_engine_that_dies_ends_the_run_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    run = TrainingRun([*arguments, f"run_dir={tmp_path / 'dying'}", "trainer.total_training_steps=500"])
+    try:
+        run.wait_for("step:1 - ", seconds=START_SECONDS)
+        run.note_family()
+        engines = [process for process in run.family.values() if process.name().startswith("VLLM::EngineCor")]
+        assert len(engines) == 1
+        engines[0].kill()
+        assert run.wait(seconds=120) == 1, run.tail()
+        assert "no prompt has a tree, their errors stand above" in "".join(run.output)
+        assert run.survivors(seconds=20) == []
     finally:
         run.end()

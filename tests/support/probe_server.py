@@ -108,8 +108,6 @@ def running_cluster(model: Path, *, servers: int) -> Iterator[DictConfig]:
             "actor_rollout_ref.rollout.max_model_len=512",
         ],
     )
-    loader = RolloutReplicaRegistry._registry["vllm"]
-    RolloutReplicaRegistry.register("vllm", lambda: ProbeReplica)
     options = ray_options(config)
     options["num_gpus"] = servers
     options["runtime_env"]["env_vars"] |= {
@@ -122,12 +120,23 @@ def running_cluster(model: Path, *, servers: int) -> Iterator[DictConfig]:
         yield config
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def registered(replica: type) -> Iterator[None]:
+    """Makes verl start replicas of a class of its own."""
+    loader = RolloutReplicaRegistry._registry["vllm"]
+    RolloutReplicaRegistry.register("vllm", lambda: replica)
+    try:
+        yield
+    finally:
         RolloutReplicaRegistry.register("vllm", loader)
 
 
 def serve(config: DictConfig, *, rank: int) -> Stack:
     """Starts a standalone replica; to be called outside of coroutines, since verl runs a loop of its own."""
-    manager: Any = LLMServerManager.create(config, start_rank=rank)
+    with registered(ProbeReplica):
+        manager: Any = LLMServerManager.create(config, start_rank=rank)
     replica = manager.get_replicas()[0]
     model = Path(config.actor_rollout_ref.model.path)
     return Stack(

@@ -1,5 +1,6 @@
-"""A tiny random model and the CPU preset, for tests on the real stack."""
+"""A tiny random model and the preset of the device at hand, for tests on the real stack."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from treepo.compose import compose
 from treepo.quickstart.tokenizer import train_tokenizer
+
+PRESET = {"cpu": "cpu_quickstart", "cuda": "gpu_check"}[os.environ.get("TREEPO_TEST_DEVICE", "cpu")]
+DEVICE_OVERRIDES = os.environ.get("TREEPO_TEST_OVERRIDES", "").split()
 
 
 def write_tiny_model(folder: Path) -> Path:
@@ -36,8 +40,8 @@ def write_tiny_model(folder: Path) -> Path:
 
 
 def compose_tiny(model: Path, overrides: list[str]) -> DictConfig:
-    """The CPU preset on a model of its own, interpolations resolved."""
-    config = compose("cpu_quickstart", [f"actor_rollout_ref.model.path={model}", *overrides])
+    """The preset on a model of its own, interpolations resolved."""
+    config = compose(PRESET, [f"actor_rollout_ref.model.path={model}", *DEVICE_OVERRIDES, *overrides])
     OmegaConf.resolve(config)
     return config
 
