@@ -79,9 +79,10 @@ def write_dummy_model(folder: Path, shape: str, longest: int) -> Path:
     from treepo.quickstart.tokenizer import train_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
+    tokenizer: Any = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
+    sizes: dict[str, Any] = {**SHAPES[shape]}
     Qwen2Config(
-        **SHAPES[shape],
+        **sizes,
         max_position_embeddings=longest,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Protocol
@@ -15,8 +16,6 @@ _NORMAL = NormalDist()
 class LengthLaw(Protocol):
     """A distribution of response lengths."""
 
-    name: str
-
     def draw(self, decoded: int, rng: random.Random) -> int:
         """The length of a response that is longer than `decoded` tokens; more than any limit where it never ends."""
         ...
@@ -25,8 +24,6 @@ class LengthLaw(Protocol):
 @dataclass(frozen=True, slots=True)
 class FullLength:
     """Every response runs into its limit."""
-
-    name: str = "full"
 
     def draw(self, decoded: int, rng: random.Random) -> int:
         """No length at all."""
@@ -38,7 +35,6 @@ class Memoryless:
     """Every token ends the response with the same chance; a tree saves nothing per trajectory."""
 
     mean: float
-    name: str = "memoryless"
 
     def draw(self, decoded: int, rng: random.Random) -> int:
         """The tokens decoded say nothing of those to come."""
@@ -51,7 +47,6 @@ class LogNormal:
 
     median: float
     spread: float
-    name: str = "log-normal"
 
     def draw(self, decoded: int, rng: random.Random) -> int:
         """Inverts the distribution above the tokens decoded."""
@@ -85,7 +80,7 @@ def law(text: str, longest: int) -> LengthLaw | None:
         case "memoryless":
             return Memoryless(mean=longest / 2)
         case "lognormal":
-            return LogNormal(median=longest / 2, spread=float(spread or 0.5), name=text)
+            return LogNormal(median=longest / 2, spread=float(spread or 0.5))
     raise ValueError(f"lengths {text!r} are not known; there are model, full, memoryless, lognormal:SPREAD")
 
 
@@ -99,7 +94,7 @@ class DrawnLengths:
         self._inner = inner
         self._lengths = lengths
 
-    async def decode_segment(self, prompt_tokens: list[int], request: SegmentRequest) -> Segment:
+    async def decode_segment(self, prompt_tokens: Sequence[int], request: SegmentRequest) -> Segment:
         """Decodes one segment, or less of it; see :class:`treepo.rollout.SegmentEngine`."""
         decoded = sum(node.length for node in request.path)
         room = self._lengths.draw(decoded, random.Random(request.seed)) - decoded

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import ray
 from vllm import SamplingParams
@@ -49,7 +49,8 @@ class BenchmarkServer(TreeServer):
     async def run_server(self, args: Any) -> None:
         """Starts the engine and puts the counters between it and whoever asks."""
         await super().run_server(args)
-        generate, process = self.engine.generate, self.engine.output_processor.process_outputs
+        generate, processor = self.engine.generate, cast("Any", self.engine.output_processor)
+        process = processor.process_outputs
 
         async def counted(*args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
             self._counters.requests += 1
@@ -74,7 +75,7 @@ class BenchmarkServer(TreeServer):
             return process(outputs, timestamp, *args, **kwargs)
 
         self.engine.generate = counted  # pyright: ignore[reportAttributeAccessIssue]
-        self.engine.output_processor.process_outputs = received
+        processor.process_outputs = received
 
     async def block_size(self) -> int:
         """Tokens of a KV block."""

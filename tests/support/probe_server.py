@@ -64,7 +64,8 @@ class ProbeServer(TreeServer):
 
     async def kill_engine(self) -> None:
         """Kills vLLM's engine process, as the system does when memory runs out."""
-        for process in self.engine.engine_core.resources.engine_manager.processes:
+        core: Any = self.engine.engine_core
+        for process in core.resources.engine_manager.processes:
             os.kill(process.pid, signal.SIGKILL)
 
     async def scale_weights(self, factor: float) -> None:
