@@ -3,9 +3,12 @@
 A stand-in takes the trainer's place where only the cluster matters; one test trains for real.
 """
 
+import re
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,17 +47,31 @@ class Nodes:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir, self.port = run_dir, free_port()
+        # The path of a socket is short.
+        self.ray_dir = Path(tempfile.mkdtemp(prefix="treepo-test-", dir="/tmp"))
         self.started: list[TrainingRun] = []
 
     def start(
         self, rank: int, part: str = "works", *words: str, nodes: int = 2, kind: type[TrainingRun] = StandIn
     ) -> TrainingRun:
-        place = {} if nodes == 1 else {"NNODES": str(nodes), "NODE_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+        # All that torchrun sets: the job's own processes must not see it.
+        torchrun = {
+            "GROUP_WORLD_SIZE": str(nodes),
+            "GROUP_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "1",
+            "WORLD_SIZE": str(nodes),
+            "RANK": str(rank),
+            "LOCAL_WORLD_SIZE": "1",
+            "LOCAL_RANK": "0",
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+        }
+        place = {} if nodes == 1 else torchrun
         arguments = [
             *("--preset", "cpu_quickstart", f"run_dir={self.run_dir}", f"trainer.experiment_name={part}"),
             *("--join-limit", "90", "--stop-limit", "15", *words),
         ]
-        run = kind(arguments, TREEPO_PORT=str(self.port), **place)
+        run = kind(arguments, TREEPO_PORT=str(self.port), RAY_TMPDIR=str(self.ray_dir), **place)
         self.started.append(run)
         return run
 
@@ -80,6 +97,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     yield found
     for run in found.started:
         run.end()
+    shutil.rmtree(found.ray_dir, ignore_errors=True)
 
 
 def test_one_node_needs_no_scheduler_and_gives_the_jobs_status(nodes: Nodes) -> None:
@@ -102,6 +120,7 @@ def test_two_nodes_run_a_job_once_and_a_second_start_appends_to_the_logs(nodes: 
         (checkpoints / "latest_checkpointed_iteration.txt").write_text("25")
     assert any("from the checkpoint of step 25" in line for line in head.output)
     assert not (nodes.run_dir / "logs/ray").exists()
+    assert list(nodes.ray_dir.iterdir()) == []
 
 
 def test_every_node_ends_with_the_jobs_status_and_leaves_no_process(nodes: Nodes) -> None:
@@ -110,6 +129,7 @@ def test_every_node_ends_with_the_jobs_status_and_leaves_no_process(nodes: Nodes
     assert (head.wait(seconds=END_SECONDS), worker.wait(seconds=END_SECONDS)) == (130, 130), head.tail()
     assert "interrupted by SIGINT" in worker.tail()
     assert nodes.survivors() == []
+    assert list(nodes.ray_dir.iterdir()) == []
 
 
 def test_a_dying_worker_ends_the_run_and_is_named(nodes: Nodes) -> None:
@@ -149,7 +169,10 @@ def test_a_missing_node_is_named_on_the_nodes_that_came(nodes: Nodes) -> None:
     head, worker = (nodes.start(rank, "works", "--join-limit", "8", nodes=3) for rank in (0, 2))
     assert (head.wait(seconds=END_SECONDS), worker.wait(seconds=END_SECONDS)) == (1, 1)
     for run in (head, worker):
-        assert "2 of 3 nodes came within 8 s; missing ranks: 1 (NNODES=3, NODE_RANK=0, MASTER_ADDR=" in run.tail()
+        assert (
+            "2 of 3 nodes came within 8 s; missing ranks: 1 (GROUP_WORLD_SIZE=3, GROUP_RANK=0, MASTER_ADDR="
+            in run.tail()
+        )
 
 
 def test_a_wrong_address_is_named_with_its_variable(nodes: Nodes) -> None:
@@ -200,4 +223,7 @@ def test_two_nodes_train_a_tiny_model(nodes: Nodes, tmp_path: Path) -> None:
     # Both nodes hold a shard of the trainer, and each serves a replica that the trainer's weights have reached.
     shards = nodes.run_dir.glob("checkpoints/global_step_1/actor/model_world_size_2_rank_*.pt")
     assert len(list(shards)) == 2
+    log = nodes.log("train.log")
+    for actor in ("TreeServer", "TreeAgentLoopWorker", "WorkerDict"):
+        assert len(set(re.findall(rf"\({actor} pid=(\d+)", log))) == 2, actor
     assert all(value < 1e-4 for value in scalars["training/rollout_probs_diff_max"].values())

@@ -117,7 +117,9 @@ class Head:
     def _listen(self) -> None:
         port = self._launch.cluster.port
         try:
-            self._server = socket.create_server(("", port), backlog=1024)
+            both = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if both else socket.AF_INET
+            self._server = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
         except OSError as error:
             raise LaunchError(
                 f"port {port} of this host cannot be had ({error.strerror}); set TREEPO_PORT to a free one, on every "

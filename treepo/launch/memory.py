@@ -63,11 +63,15 @@ def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -
     states, work = trainer
     fsdp = config.actor_rollout_ref.actor.fsdp_config
     sleeps = bool(config.actor_rollout_ref.rollout.free_cache_engine)
-    away = {"weights": fsdp.param_offload or fsdp.offload_policy, "optimiser": fsdp.optimizer_offload}
-    away["optimiser"] = away["optimiser"] or fsdp.offload_policy
+    reference = config.actor_rollout_ref.ref.fsdp_config
+    # What is on the host throughout, and what leaves the accelerator between updates; gradients are freed there.
+    always = {"reference weights"} if reference.param_offload or reference.offload_policy else set()
+    always |= {"weights", "gradients", "optimiser"} if fsdp.offload_policy else set()
+    between = {"gradients"} | ({"weights"} if fsdp.param_offload else set())
+    between |= {"optimiser"} if fsdp.optimizer_offload else set()
     share, weights, cache, trajectories = engine
-    stays = [line for line in states if not away.get(line.name, line.name == "gradients")]
-    kept = [line for line in states if not (fsdp.offload_policy and line.name != "reference weights")]
+    kept = [line for line in states if line.name not in always]
+    stays = [line for line in kept if line.name not in between]
     return Estimate(
         update=(*kept, *work, *(() if sleeps else (share,))),
         rollout=(share, *stays),
@@ -94,8 +98,13 @@ def _trainer(config: DictConfig, shape: ModelShape) -> tuple[list[Line], list[Li
         ),
     ]
     if actor.use_kl_loss or config.algorithm.use_kl_in_reward:
+        reference = _BYTES[str(config.actor_rollout_ref.ref.fsdp_config.model_dtype or "bf16")]
         states.append(
-            Line(name="reference weights", size=count * 2 / shards, formula=f"{count:,} x 2 B / {shards} shards")
+            Line(
+                name="reference weights",
+                size=count * reference / shards,
+                formula=f"{count:,} x {reference} B / {shards} shards",
+            )
         )
     gathered = max(layer, shape.vocab_size * shape.hidden_size)
     work = [

@@ -17,6 +17,7 @@ from typing import Any
 
 from treepo.launch.loop import Loop
 from treepo.launch.processes import Child
+from treepo.launch.schedulers import PROCESS_VARIABLES
 
 # Ray writes the cluster's address here once a node has joined.
 _ADDRESS_FILE = "ray_current_cluster"
@@ -63,7 +64,8 @@ def cluster_environment(token: str) -> dict[str, str]:
         token: A secret that lets no stranger run code on the cluster. Where the user has chosen how Ray authenticates,
             that stands.
     """
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", **os.environ}
+    inherited = {name: value for name, value in os.environ.items() if not PROCESS_VARIABLES.fullmatch(name)}
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", **inherited}
     environment.pop("RAY_ADDRESS", None)
     # A node that is told to end has nothing left to finish.
     environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
@@ -98,7 +100,7 @@ class RayNode:
             logs: The folder of its log.
         """
         # Not below the run's folder: the path of a socket has 107 letters at most, and the disk must be local.
-        self._folder = Path(tempfile.mkdtemp(prefix="treepo-ray-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="treepo-ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
         self._logs, self._rank = logs, rank
         self.child = Child(
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *self._options(resources, join, address)],

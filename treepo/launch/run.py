@@ -39,7 +39,9 @@ def run(launch: Launch) -> int:
             status, why = INTERRUPTED, f"interrupted by {signal.Signals(signalled.number).name}"
             folder.say(f"{why}; the same command goes on from the last checkpoint in {launch.job.checkpoints}")
         finally:
-            node.finish(status, why)
-            end_descendants(seconds=_LAST_SECONDS)
+            try:
+                node.finish(status, why)
+            finally:
+                end_descendants(seconds=_LAST_SECONDS)
     folder.say(f"ended with status {status}")
     return status

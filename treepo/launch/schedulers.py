@@ -18,6 +18,12 @@ Environment = Mapping[str, str]
 T = TypeVar("T")
 
 _VOLCANO_HOSTS = re.compile(r"VC_(?P<task>.+)_HOSTS")
+# A process's place in a job that is not the trainer's: its own workers would take it for theirs, and with torchrun's
+# store wait for ever.
+PROCESS_VARIABLES = re.compile(
+    r"MASTER_(ADDR|PORT)|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|NNODES|NODE_RANK|NPROC_PER_NODE|"
+    r"(PET|TORCHELASTIC|OMPI_COMM_WORLD|PMI|PMIX)_\w+|MPI_LOCALRANKID|MPI_LOCALNRANKS"
+)
 # Volcano's tasks have free names; the one with rank 0 usually has one of these.
 _FIRST_TASKS = ("MASTER", "HEAD", "CHIEF", "LAUNCHER")
 _HOST_FILES = ("OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile", "I_MPI_HYDRA_HOST_FILE")

@@ -68,7 +68,10 @@ def test_offloaded_states_are_there_for_the_update_alone() -> None:
 
 def test_a_reference_model_counts_where_there_is_one() -> None:
     assert "reference weights" not in sizes(expected())
-    assert sizes(expected("actor_rollout_ref.actor.use_kl_loss=true"))["reference weights"] == 7_615_616_512 * 2 / 64
+    with_reference = sizes(expected("actor_rollout_ref.actor.use_kl_loss=true"))
+    assert with_reference["reference weights"] == with_reference["weights"]
+    offloaded = "actor_rollout_ref.ref.fsdp_config.param_offload=true"
+    assert "reference weights" not in sizes(expected("actor_rollout_ref.actor.use_kl_loss=true", offloaded))
 
 
 def test_activations_grow_with_the_micro_batch_and_shrink_with_checkpointing() -> None:
