@@ -1,5 +1,7 @@
-"""Runs a command with its output in a file and a limit on its time, and leaves no process of it behind."""
+"""Runs a command with its output in a file and a limit on its time, and leaves no process behind."""
 
+import ctypes
+import os
 import signal
 import subprocess
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+_PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 60.0
 _TAIL_BYTES = 2000
 
@@ -45,6 +48,14 @@ def run_bounded(command: Sequence[str], log: Path, *, limit: float) -> float:
     if status != 0:
         raise ProcessFailed(f"ended with status {status}; {_tail(log)}")
     return time.monotonic() - start
+
+
+def end_with_parent() -> None:
+    """Has the kernel interrupt this process when the one that started it dies: no training goes on unwatched."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != parent:
+        raise KeyboardInterrupt
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

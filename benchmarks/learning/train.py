@@ -4,8 +4,6 @@ The launcher of the recipe, but for two things: independent samples are trained 
 that is taken is waited for.
 """
 
-import ctypes
-import os
 import signal
 import sys
 import time
@@ -15,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 import ray
 from omegaconf import DictConfig
 
+from benchmarks.learning.process import end_with_parent
 from benchmarks.learning.study import PRESET, Sampling
 from treepo.compose import compose, resolve
 from treepo.config import ConfigError
 from treepo.verl.host_lock import sole_private_cluster
 from treepo.verl.preflight import check
 
-_PR_SET_PDEATHSIG = 1
 _WAIT_SECONDS = 300.0
 _POLL_SECONDS = 2.0
 
@@ -36,7 +34,7 @@ def main(arguments: list[str]) -> None:
         ConfigError: The configuration is refused, or another training kept the machine.
     """
     sampling, overrides = Sampling(arguments[0]), arguments[1:]
-    _end_with_parent()
+    end_with_parent()
     config = compose(PRESET, overrides)
     resolve(config)
     check(config)
@@ -80,14 +78,6 @@ def _train(config: DictConfig, sampling: Sampling) -> None:
         run_ppo(config, task_runner_class=ray.remote(Runner))
     finally:
         ray.shutdown()
-
-
-def _end_with_parent() -> None:
-    """Has the kernel interrupt this process when the one that started it dies: no training goes on unwatched."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-    if os.getppid() != parent:
-        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

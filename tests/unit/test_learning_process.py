@@ -1,5 +1,6 @@
 """The learning benchmark's processes: bounded, ended with all they started, one training per machine."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from training_run import ROOT
 
 from benchmarks.learning import train
 from benchmarks.learning.process import ProcessFailed, run_bounded
@@ -33,6 +35,30 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Pa
     assert time.monotonic() - start < 30
     pid = int((tmp_path / "log").read_text().split()[0])
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_no_training_outlives_the_process_that_started_it() -> None:
+    trains = (
+        "import time\n"
+        "from benchmarks.learning.process import end_with_parent\n"
+        "end_with_parent()\n"
+        "print('trains', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    starts = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {trains!r}])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", starts], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    child = psutil.Process(int(starter.stdout.readline()))
+    assert starter.stdout.readline() == "trains\n"
+    starter.kill()
+    starter.wait()
+    _, alive = psutil.wait_procs([child], timeout=20)
+    assert alive == []
 
 
 def test_a_machine_that_is_taken_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,3 +107,12 @@ def test_what_cannot_run_is_refused_in_one_line(arguments: list[str], line: str)
     assert said.exit_code == 2
     assert said.output.startswith(line)
     assert said.output.count("\n") == 1
+
+
+def test_without_a_command_everything_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(command_line, "run", lambda: ran.append("run"))
+    assert CliRunner().invoke(command_line.app, []).exit_code == 0
+    assert ran == ["run"]
+    assert CliRunner().invoke(command_line.app, ["arms"]).output.count("\n") == len(study.ARMS)
+    assert ran == ["run"]
