@@ -12,12 +12,14 @@ GROUND = {"config", "config_checks", "policies", "datasets", "rewards"}
 ALLOWED: dict[str, set[str]] = {
     "tree": set(),
     "advantage": set(),
+    "packing": set(),
     "rollout": {"tree"},
     "viewer": {"tree"},
     "quickstart": set(),
     "compose": set(),
     "config_docs": set(),
     "launch": {"compose", "verl"},
+    "evaluation": {"rollout", "advantage", "tree", "compose"},
     "verl": {"rollout", "advantage", "viewer", "tree", "compose"},
     **{name: set() for name in GROUND},
 }

@@ -1,0 +1,26 @@
+"""Evaluation on benchmarks: what a run keeps, its metrics, its reports, and the comparison of runs."""
+
+from treepo.evaluation.records import (
+    INDEPENDENT,
+    BenchmarkPlan,
+    Call,
+    RunPlan,
+    Sample,
+    TreePath,
+    repeats_itself,
+    tree_label,
+)
+from treepo.evaluation.store import RunWriter, StoredRun
+
+__all__ = [
+    "INDEPENDENT",
+    "BenchmarkPlan",
+    "Call",
+    "RunPlan",
+    "RunWriter",
+    "Sample",
+    "StoredRun",
+    "TreePath",
+    "repeats_itself",
+    "tree_label",
+]

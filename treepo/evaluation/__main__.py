@@ -1,0 +1,85 @@
+"""Reports of evaluation runs: ``python -m treepo.evaluation report RUN``, ``... compare A B``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from treepo.config import ConfigError
+from treepo.evaluation.compare import compare_runs
+from treepo.evaluation.export import write_parquet
+from treepo.evaluation.page_data import CHARACTERS
+from treepo.evaluation.report import write_comparison, write_report
+from treepo.evaluation.store import StoredRun
+from treepo.evaluation.tables import Table, comparison_tables, run_tables
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console(highlight=False, markup=False)
+
+Run = Annotated[Path, typer.Argument(help="folder of a run")]
+
+
+@app.command()
+def report(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="where to write; by default the run's folder")] = None,
+    page_characters: Annotated[int, typer.Option(min=1, help="most characters of responses in the page")] = CHARACTERS,
+    parquet: Annotated[bool, typer.Option(help="whether to write the samples as parquet too")] = True,
+) -> None:
+    """Writes report.md, report.html and results.json, and the samples as parquet."""
+    stored = _stored(run)
+    try:
+        written = write_report(stored, out or run, page_characters=page_characters)
+    except ValueError as error:
+        raise _refusal(error) from error
+    for table in run_tables(written.summary, written.arms, ())[:2]:
+        _show(table)
+    paths = [written.markdown, written.page, written.results, *(write_parquet(stored) if parquet else [])]
+    for path in paths:
+        console.print(path, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    first: Run,
+    second: Run,
+    sampling: Annotated[str | None, typer.Option(help="which sampling, where a run has several")] = None,
+    second_sampling: Annotated[str | None, typer.Option(help="that of the second run, where it is another")] = None,
+    out: Annotated[Path | None, typer.Option(help="where to write comparison.md and comparison.json")] = None,
+) -> None:
+    """Compares two runs: paired bootstrap of the difference, and the questions that changed."""
+    try:
+        comparison = compare_runs(_stored(first), _stored(second), (sampling, second_sampling or sampling))
+    except ValueError as error:
+        raise _refusal(error) from error
+    for table in comparison_tables(comparison):
+        _show(table)
+    if out is not None:
+        console.print(write_comparison(comparison, out), soft_wrap=True)
+
+
+def _stored(folder: Path) -> StoredRun:
+    try:
+        return StoredRun(folder)
+    except ConfigError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ValueError) -> typer.Exit:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {error}")
+    return typer.Exit(1)
+
+
+def _show(table: Table) -> None:
+    shown = RichTable(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
+    for head in table.columns:
+        shown.add_column(head)
+    for row in table.rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    app()
