@@ -13,7 +13,8 @@ import resource
 import signal
 import threading
 import time
-from concurrent.futures import Future
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +22,12 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
+from treepo.rewards.symbolic import math_verify_equal, settle
+from treepo.rewards.verdict import VerdictPath
+
 logger = logging.getLogger(__name__)
+
+Ruling = tuple[bool, VerdictPath]
 
 START_LIMIT = 120.0
 """Seconds a new process may take to import its libraries; several times what a busy machine needs."""
@@ -45,7 +51,7 @@ class Judge:
     """
 
     def __init__(self, *, workers: int = 1, timeout: float = 5.0, memory: int = 1 << 30) -> None:
-        self._workers = workers
+        self.workers = workers
         self._timeout = timeout
         self._memory = memory
         self._remembered = lru_cache(maxsize=REMEMBERED)(self._ask)
@@ -58,7 +64,26 @@ class Judge:
         Raises:
             RuntimeError: The judging process does not start or dies again and again without being asked anything.
         """
+        return self.rule(gold, answer)[0]
+
+    def rule(self, gold: str, answer: str) -> Ruling:
+        """Whether an answer equals the ground truth, and which way this was decided.
+
+        Raises:
+            RuntimeError: As for :meth:`equal`.
+        """
         return self._remembered(gold, answer)
+
+    def rule_all(self, questions: Sequence[tuple[str, str]]) -> list[Ruling]:
+        """Rules on many questions (ground truth, answer) at once, all processes busy; in the order of the questions.
+
+        Raises:
+            RuntimeError: As for :meth:`equal`.
+        """
+        distinct = list(dict.fromkeys(questions))
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="answer-judge") as threads:
+            rulings = dict(zip(distinct, threads.map(lambda question: self.rule(*question), distinct), strict=True))
+        return [rulings[question] for question in questions]
 
     def close(self) -> None:
         """Ends the processes; the next question starts new ones."""
@@ -71,10 +96,10 @@ class Judge:
         """Also after a fork, where neither the processes nor the threads that hold locks exist any more."""
         self._lock = threading.Lock()
         # A question enters the pool only when a process is free: so its clock and its limits are its own.
-        self._places = threading.BoundedSemaphore(self._workers)
+        self._places = threading.BoundedSemaphore(self.workers)
         self._running: _Running | None = None
 
-    def _ask(self, gold: str, answer: str) -> bool:
+    def _ask(self, gold: str, answer: str) -> Ruling:
         with self._places:
             for _ in range(2):
                 running = self._current()
@@ -88,7 +113,7 @@ class Judge:
     def _current(self) -> "_Running":
         with self._lock:
             if self._running is None:
-                self._running = _Running(workers=self._workers, memory=self._memory)
+                self._running = _Running(workers=self.workers, memory=self._memory)
             return self._running
 
     def _discard(self, running: "_Running") -> None:
@@ -143,25 +168,28 @@ class _Running:
         self._ended.set()
         self._keeper.join(START_LIMIT)
 
-    def ask(self, gold: str, answer: str, *, timeout: float) -> bool:
+    def ask(self, gold: str, answer: str, *, timeout: float) -> Ruling:
         """One question; a killed process means no.
 
         Raises:
             _BrokenPoolError: The pool is out of order.
         """
         try:
-            future = self._pool.schedule(math_verify_equal, args=(gold, answer), timeout=timeout)
+            future = self._pool.schedule(settle, args=(gold, answer), timeout=timeout)
         except RuntimeError as error:
             raise _BrokenPoolError(str(error)) from error
         self._wait(future, timeout + START_LIMIT)
         error = future.exception()
         if error is None:
-            return future.result()
+            return future.result(), VerdictPath.MATH_VERIFY
         if isinstance(error, BrokenProcessPool):
             raise _BrokenPoolError(str(error)) from error
-        if not isinstance(error, TimeoutError | ProcessExpired | MemoryError | RecursionError):
-            logger.warning("math-verify failed on the answer %.256r, which counts as wrong", answer, exc_info=error)
-        return False
+        if isinstance(error, TimeoutError):
+            return False, VerdictPath.TIMEOUT
+        if isinstance(error, ProcessExpired | MemoryError | RecursionError):
+            return False, VerdictPath.CRASH
+        logger.warning("math-verify failed on the answer %.256r, which counts as wrong", answer, exc_info=error)
+        return False, VerdictPath.ERROR
 
     def _wait(self, future: Future[bool], limit: float) -> None:
         deadline = time.monotonic() + limit
@@ -174,21 +202,6 @@ class _Running:
                     raise _BrokenPoolError("no answer from the process") from None
 
 
-def math_verify_equal(gold: str, answer: str) -> bool:
-    """Parses both and compares them, without any limit; runs in the judging process.
-
-    Only the answer as a whole is parsed: nothing is searched for in a text, so that a list of guesses is no answer.
-    """
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    boxed = [LatexExtractionConfig(boxed_match_priority=0)]
-
-    def read(text: str) -> list:
-        return parse(rf"\boxed{{{text}}}", boxed, parsing_timeout=None)  # type: ignore[arg-type]
-
-    return verify(read(gold), read(answer), timeout_seconds=None)
-
-
 def _prepare_process(parent: int, memory: int) -> None:
     """Ties a new judging process to its parent, warms it up and limits its memory."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
@@ -198,6 +211,6 @@ def _prepare_process(parent: int, memory: int) -> None:
     # The pool's handler is Python code, which a long computation in C keeps waiting.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    math_verify_equal("1", "2")
+    math_verify_equal("x+1", "2x")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))

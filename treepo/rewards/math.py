@@ -1,20 +1,17 @@
 r"""The math reward: the last ``\boxed{...}`` of a response against the ground truth.
 
 For verl: `reward.custom_reward_function.path=pkg://treepo.rewards.math`, `name=compute_score`. verl calls it from
-several threads of a Ray actor.
+several threads of a Ray actor. For the multiple choice sets, the answer is a letter.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-import numpy as np
-
-from treepo.rewards.answers import quick_verdict, respell
-from treepo.rewards.boxed import last_boxed
 from treepo.rewards.judge import Judge
+from treepo.rewards.scoring import LONGEST_ANSWER, judge_response
 
-LONGEST_ANSWER = 1024
-"""Characters; what is longer is wrong without being looked at."""
+__all__ = ["LONGEST_ANSWER", "LONGEST_PREDICTION", "MathScore", "compute_score"]
+
 LONGEST_PREDICTION = 256
 """Characters of the answer that travel on with the metrics."""
 
@@ -39,9 +36,10 @@ def compute_score(
     """Scores one response; takes bounded time and memory whatever the response says.
 
     Args:
-        data_source: Name of the dataset, for messages.
+        data_source: Name of the dataset: tells multiple choice, and names the data in messages.
         solution_str: The response.
-        ground_truth: The right answer, with or without a box around it, or several of which any will do.
+        ground_truth: The right answer, with or without a box around it; several, any of which will do, as a sequence or
+            as a JSON list of texts.
         extra_info: Not used; verl passes it.
         **kwargs: Not used; verl passes more where it has a reward model.
 
@@ -52,36 +50,6 @@ def compute_score(
         ValueError: The ground truth is missing, empty or not a text.
         RuntimeError: The process that judges difficult answers does not run.
     """
-    golds = _ground_truths(data_source, ground_truth)
-    answer = last_boxed(solution_str)
-    correct = answer is not None and len(answer) <= LONGEST_ANSWER and _equals_any(golds, answer)
-    return MathScore(
-        score=1.0 if correct else -1.0, acc=1.0 if correct else 0.0, pred=(answer or "").strip()[:LONGEST_PREDICTION]
-    )
-
-
-def _equals_any(golds: Sequence[str], answer: str) -> bool:
-    verdicts = [quick_verdict(gold, answer) for gold in golds]
-    if True in verdicts:
-        return True
-    open_golds = [gold for gold, verdict in zip(golds, verdicts, strict=True) if verdict is None]
-    return any(_judge.equal(_expression(gold), _expression(answer)) for gold in open_golds)
-
-
-def _expression(answer: str) -> str:
-    # math-verify 0.9 cannot read a percent sign inside a box, and means 9% to equal 9 anyway.
-    return respell(answer).removesuffix(r"\%")
-
-
-def _ground_truths(data_source: str, ground_truth: object) -> list[str]:
-    # Parquet hands a list column out as an array.
-    golds = list(ground_truth) if isinstance(ground_truth, list | tuple | np.ndarray) else [ground_truth]
-    texts = [gold for gold in golds if isinstance(gold, str) and gold.strip()]
-    if len(texts) < len(golds):
-        raise ValueError(
-            f"data source {data_source!r}: reward_model.ground_truth must be a text or a list of texts, none of them "
-            f"empty, got {ground_truth!r:.200}"
-        )
-    if not texts:
-        raise ValueError(f"data source {data_source!r}: reward_model.ground_truth is an empty list")
-    return [last_boxed(text) or text for text in texts]
+    verdict = judge_response(solution_str, ground_truth, data_source=data_source, judge=_judge)
+    correct = 1.0 if verdict.correct else 0.0
+    return MathScore(score=2 * correct - 1, acc=correct, pred=(verdict.answer or "").strip()[:LONGEST_PREDICTION])

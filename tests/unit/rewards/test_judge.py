@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from treepo.rewards.judge import Judge
+from treepo.rewards.verdict import VerdictPath
 
 ENDLESS = "9^{9^{9^9}}"
+BLOATED = "+".join(f"(x+{number})^{{3000}}" for number in range(9))  # expanded, more than its memory
 HUGE = "2^{2^{29}}"  # 64 MB once it is worked out, more on the way
 
 
@@ -63,7 +65,7 @@ def test_an_endless_expression_is_wrong_in_time_and_the_next_answer_works(make_j
     assert judge.equal("x+1", "1+x")
     hanging = _workers() - before
     start = time.monotonic()
-    assert not judge.equal("7", ENDLESS)
+    assert judge.rule("7", ENDLESS) == (False, VerdictPath.TIMEOUT)
     assert time.monotonic() - start < 10
     assert judge.equal("x+2", "2+x")
     assert not any(map(_alive, hanging)), "the process that hung is gone"
@@ -83,12 +85,30 @@ def test_an_expression_that_eats_memory_is_stopped_by_the_limit(make_judge: Call
     before = _workers()
     assert judge.equal("x+1", "1+x")
     (worker,) = _workers() - before
-    assert not judge.equal("7", HUGE)
+    assert not judge.rule("7", HUGE)[0]
     if _alive(worker):
         status = Path(f"/proc/{worker}/status").read_text()
         peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
         assert peak < 250_000, f"{peak} kB"
     assert judge.equal("x+2", "2+x")
+
+
+def test_a_process_that_dies_of_memory_is_a_crash_and_costs_one_answer(make_judge: Callable[..., Judge]) -> None:
+    judge = make_judge(timeout=60.0, memory=96 << 20)
+    questions = [("x+1", "1+x"), ("7", BLOATED), ("x+1", "x+2"), ("x+2", "2+x")]
+    rulings = judge.rule_all(questions)
+    assert [correct for correct, _ in rulings] == [True, False, False, True]
+    assert rulings[1][1] in (VerdictPath.CRASH, VerdictPath.MATH_VERIFY)
+
+
+def test_several_processes_work_at_once_and_the_order_is_kept(make_judge: Callable[..., Judge]) -> None:
+    judge = make_judge(workers=2, timeout=3.0)
+    before = _workers()
+    questions = [(f"x+{number}", f"{number + (number % 3 == 0)}+x") for number in range(12)]
+    rulings = judge.rule_all([*questions, ("7", ENDLESS), *questions])
+    assert [correct for correct, _ in rulings[:12]] == [number % 3 != 0 for number in range(12)]
+    assert rulings[13:] == rulings[:12]
+    assert len(_workers() - before) == 2
 
 
 def test_a_process_that_is_killed_while_idle_is_replaced(make_judge: Callable[..., Judge]) -> None:
@@ -124,6 +144,7 @@ def test_close_leaves_no_process(make_judge: Callable[..., Judge]) -> None:
 PARENT = f"""
 import sys, threading
 from treepo.rewards.judge import Judge
+from treepo.rewards.verdict import VerdictPath
 
 if __name__ == "__main__":
     judge = Judge(timeout=300.0)

@@ -1,0 +1,136 @@
+"""From a response and its ground truth to a verdict, one at a time or many at once."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from treepo.rewards.answers import quick_verdict
+from treepo.rewards.boxed import last_boxed
+from treepo.rewards.choices import CHOICE_SOURCES, LETTERS, choice_letter
+from treepo.rewards.judge import Judge, Ruling
+from treepo.rewards.verdict import Verdict, VerdictPath
+
+LONGEST_ANSWER = 1024
+"""Characters; what is longer is wrong without being looked at."""
+
+GroundTruth = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A response as far as reading goes: a verdict, or questions (ground truth, answer) any of which makes it right."""
+
+    verdict: Verdict | None
+    answer: str = ""
+    questions: tuple[tuple[str, str], ...] = ()
+
+
+def judge_response(response: str, ground_truth: GroundTruth, *, data_source: str, judge: Judge) -> Verdict:
+    """Judges one response; takes bounded time and memory whatever the response says.
+
+    Args:
+        response: What the model wrote.
+        ground_truth: The right answer, with or without a box around it; several, any of which will do, as a sequence or
+            as a JSON list of texts.
+        data_source: Name of the dataset. It tells multiple choice, and names the data in messages.
+        judge: Decides what reading cannot.
+
+    Raises:
+        ValueError: The ground truth is missing, empty or not a text; for multiple choice, no letter.
+        RuntimeError: The process that judges difficult answers does not run.
+    """
+    opened = _open(response, ground_truth, data_source)
+    if opened.verdict is not None:
+        return opened.verdict
+    rulings: list[Ruling] = []
+    for question in opened.questions:
+        rulings.append(judge.rule(*question))
+        if rulings[-1][0]:
+            break
+    return _close(opened, rulings)
+
+
+def judge_many(pairs: Iterable[tuple[str, GroundTruth]], *, data_source: str, judge: Judge) -> list[Verdict]:
+    """Judges many responses (response, ground truth), all of the judge's processes busy.
+
+    The same questions are asked once.
+
+    Returns:
+        One verdict per pair, in their order.
+
+    Raises:
+        ValueError: As for :func:`judge_response`, before anything is judged.
+        RuntimeError: As for :func:`judge_response`.
+    """
+    all_opened = [_open(response, ground_truth, data_source) for response, ground_truth in pairs]
+    questions = list(dict.fromkeys(question for opened in all_opened for question in opened.questions))
+    rulings = dict(zip(questions, judge.rule_all(questions), strict=True)) if questions else {}
+    return [
+        opened.verdict or _close(opened, [rulings[question] for question in opened.questions]) for opened in all_opened
+    ]
+
+
+def ground_truths(ground_truth: object, *, data_source: str) -> list[str]:
+    """The right answers, any of which will do.
+
+    Raises:
+        ValueError: There is none, or one is empty or not a text.
+    """
+    listed = _json_list(ground_truth) if isinstance(ground_truth, str) else ground_truth
+    # Parquet hands a list column out as an array.
+    golds = list(listed) if isinstance(listed, list | tuple | np.ndarray) else [listed]
+    texts = [gold for gold in golds if isinstance(gold, str) and gold.strip()]
+    if len(texts) < len(golds):
+        raise ValueError(
+            f"data source {data_source!r}: reward_model.ground_truth must be a text or a list of texts, none of them "
+            f"empty, got {ground_truth!r:.200}"
+        )
+    if not texts:
+        raise ValueError(f"data source {data_source!r}: reward_model.ground_truth is an empty list")
+    return [last_boxed(text) or text for text in texts]
+
+
+def _json_list(text: str) -> str | list[str]:
+    """A JSON list of texts taken apart; anything else, the interval `[1,2]` included, as it is."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return parsed if isinstance(parsed, list) and parsed and all(isinstance(item, str) for item in parsed) else text
+
+
+def _open(response: str, ground_truth: GroundTruth, data_source: str) -> _Opened:
+    golds = ground_truths(ground_truth, data_source=data_source)
+    if data_source in CHOICE_SOURCES:
+        return _Opened(verdict=_choice(response, golds, data_source))
+    answer = last_boxed(response)
+    if answer is None:
+        return _Opened(verdict=Verdict(correct=False, path=VerdictPath.NO_ANSWER, answer=None))
+    if len(answer) > LONGEST_ANSWER:
+        return _Opened(verdict=Verdict(correct=False, path=VerdictPath.TOO_LONG, answer=answer))
+    verdicts = [quick_verdict(gold, answer) if len(gold) <= LONGEST_ANSWER else False for gold in golds]
+    questions = tuple((gold, answer.strip()) for gold, verdict in zip(golds, verdicts, strict=True) if verdict is None)
+    if True in verdicts or not questions:
+        return _Opened(verdict=Verdict(correct=True in verdicts, path=VerdictPath.EXACT, answer=answer))
+    return _Opened(verdict=None, answer=answer, questions=questions)
+
+
+def _choice(response: str, golds: Sequence[str], data_source: str) -> Verdict:
+    letters = {gold.strip().strip("()").upper() for gold in golds}
+    if not letters <= set(LETTERS):
+        raise ValueError(f"data source {data_source!r}: reward_model.ground_truth must be a letter, got {golds!r:.200}")
+    letter = choice_letter(response)
+    path = VerdictPath.NO_ANSWER if letter is None else VerdictPath.EXACT
+    return Verdict(correct=letter in letters, path=path, answer=letter)
+
+
+def _close(opened: _Opened, rulings: Sequence[Ruling]) -> Verdict:
+    """The verdict after rulings: right where one is; otherwise the path that says most about why it is not."""
+    right = [path for correct, path in rulings if correct]
+    wrong = [path for _, path in rulings if path is not VerdictPath.MATH_VERIFY]
+    path = (right or wrong or [VerdictPath.MATH_VERIFY])[0]
+    return Verdict(correct=bool(right), path=path, answer=opened.answer)
