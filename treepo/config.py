@@ -204,6 +204,9 @@ class TreePOConfig(_Options):
         default=256, ge=1, description="Dropped trajectories of one prompt above which it is an error."
     )
     seed: int = Field(default=0, ge=0, description="Run seed of every tree's random stream.")
+    dump_trees: int = Field(
+        default=0, ge=0, description="Every how many steps the trees are written to `run_dir`/trees; 0: never."
+    )
     divergence: DivergenceConfig = DivergenceConfig()
     fallback: FallbackConfig = FallbackConfig()
     termination: TerminationConfig = TerminationConfig()

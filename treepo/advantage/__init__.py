@@ -8,6 +8,7 @@ from treepo.advantage.estimators import (
     treepo_segment_advantages,
     treepo_spo_advantages,
 )
+from treepo.advantage.shares import subgroup_share
 from treepo.advantage.subgroups import TreeRow
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Estimator",
     "TreeRow",
     "register_estimator",
+    "subgroup_share",
     "treepo_advantages",
     "treepo_segment_advantages",
     "treepo_spo_advantages",

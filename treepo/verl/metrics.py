@@ -5,16 +5,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from treepo.config import TreePOConfig
 from treepo.tree import FinishReason
 from treepo.verl.rows import TreeFields
 
 
-def tree_metrics(uids: Sequence[str], fields: Sequence[TreeFields]) -> dict[str, float]:
+def tree_metrics(
+    uids: Sequence[str], fields: Sequence[TreeFields], *, options: TreePOConfig, independent_length: float | None
+) -> dict[str, float]:
     """Sums up the trees of a step.
 
     Args:
         uids: verl's id of the prompt group of every trajectory, padding rows left out.
         fields: What the row of every trajectory carries of its tree.
+        options: TreePO's options.
+        independent_length: Mean length of the last validation's responses, which are sampled independently; None
+            before the first.
 
     Returns:
         Metrics by name, all under ``treepo/``. ``sharing_ratio`` is tokens generated over tokens in trajectories: the
@@ -26,8 +32,9 @@ def tree_metrics(uids: Sequence[str], fields: Sequence[TreeFields]) -> dict[str,
     stats = [entry["tree_stats"] for entry in fields if entry["tree_stats"] is not None]
     assert len(stats) == len(groups), "every tree brings its statistics exactly once"
     total = {name: sum(tree[name] for tree in stats) for name in stats[0]}
-    depths = [len(entry["node_ids"]) for entry in fields]
     lengths = [sum(entry["node_lengths"]) for entry in fields]
+    # A cut splits nodes: depth is counted in segments, not in nodes.
+    depths = [-(-length // options.segment_length) for length in lengths]
     fallbacks = [tree["fallbacks"] for tree in stats]
     seconds = [group[0]["tree_seconds"] for group in groups.values()]
     metrics = {
@@ -53,7 +60,12 @@ def tree_metrics(uids: Sequence[str], fields: Sequence[TreeFields]) -> dict[str,
         "treepo/requests/forks_per_prompt": total["forks"] / len(groups),
         "treepo/seconds/tree_mean": float(np.mean(seconds)),
         "treepo/seconds/tree_max": max(seconds),
+        "treepo/seconds/per_trajectory": sum(seconds) / len(fields),
     }
+    for depth in range(1, options.max_depth + 1):
+        metrics[f"treepo/depth/share/{depth}"] = depths.count(depth) / len(depths)
+    if independent_length:
+        metrics["treepo/length_inflation"] = metrics["treepo/trajectory_length/mean"] / independent_length
     for reason in FinishReason:
         metrics[f"treepo/finish_reason/{reason.value}"] = float(
             np.mean([entry["reason"] == reason.value for entry in fields])

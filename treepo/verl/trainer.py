@@ -4,6 +4,7 @@ Checked against verl 0.9.1 (``verl/trainer/ppo/v1``); ``tests/contract/test_verl
 """
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import transfer_queue as tq
@@ -14,12 +15,13 @@ from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY, PPOTrainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from treepo.advantage import ESTIMATORS
+from treepo.advantage import ESTIMATORS, subgroup_share
 from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
 from treepo.verl.metrics import tree_metrics
 from treepo.verl.padding import spread_padding
 from treepo.verl.rows import TreeFields, tree_row
+from treepo.verl.tree_dump import dump_trees
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class TreeHooks(PPOTrainer):
         # Before the base class, which builds the replay buffer.
         self._options = tree_options(config)
         self._refills = (0, 0)
+        self._validation_length: float | None = None
         register_estimators()
         super().__init__(config)
 
@@ -42,6 +45,26 @@ class TreeHooks(PPOTrainer):
         buffer = super()._build_replay_buffer()
         buffer.poll_interval = self._options.rollout.poll_interval
         return buffer
+
+    def _validate(self) -> dict[str, float]:
+        """Validates on independent samples, whose length trajectories of trees are compared with."""
+        lengths: list[int] = []
+        sample = self.replay_buffer.sample
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            batch, metrics = sample(*args, **kwargs)
+            lengths.extend(tag["response_len"] for tag in batch.tags)
+            return batch, metrics
+
+        self.replay_buffer.sample = noted
+        try:
+            metrics = super()._validate()
+        finally:
+            self.replay_buffer.sample = sample
+        self._validation_length = sum(lengths) / len(lengths) if lengths else None
+        if self._validation_length is not None:
+            metrics["treepo/validation/response_length/mean"] = self._validation_length
+        return metrics
 
     def _add_prompts_to_generate(self, num_prompts: int) -> int:
         """Submits prompts beside the step's own batch: in the place of evicted ones, or to warm up.
@@ -91,20 +114,37 @@ class TreeHooks(PPOTrainer):
         self, batch: KVBatchMeta, metrics: dict, timing_raw: dict, global_steps: int, epoch: int
     ) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps=global_steps, epoch=epoch)
+        every = self._options.dump_trees
+        if every and global_steps % every == 0:
+            path = Path(self.config.run_dir) / "trees" / f"step_{global_steps}.jsonl"
+            dump_trees(batch, step=global_steps, path=path, tokenizer=self.tokenizer)
         uids, fields = self._tree_fields(batch)
         real = [not tag.get("is_padding", False) for tag in batch.tags]
         metrics.update(
             tree_metrics(
                 [uid for uid, kept in zip(uids, real, strict=True) if kept],
                 [entry for entry, kept in zip(fields, real, strict=True) if kept],
+                options=self._options,
+                independent_length=self._validation_length,
             )
         )
+        if self.config.algorithm.adv_estimator in ESTIMATORS:
+            metrics["treepo/advantage/subgroup_share"] = self._subgroup_share(batch, uids, fields, real)
         grown = len({uid for uid, kept in zip(uids, real, strict=True) if kept})
         failed = self.config.data.train_batch_size - grown
         metrics["treepo/prompts_failed"] = failed
         if failed:
             # verl logs each failure where it happened, and trains on without the prompt.
             logger.warning("step %d: %d prompts have no tree; their errors stand above", global_steps, failed)
+
+    def _subgroup_share(self, batch: KVBatchMeta, uids: list[str], fields: list[TreeFields], real: list[bool]) -> float:
+        assert batch.partition_id is not None, "a batch belongs to a partition"
+        scores = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores"])
+        rewards = [float(score.sum()) for score in scores["rm_scores"]]
+        kept = [place for place, is_real in enumerate(real) if is_real]
+        return subgroup_share(
+            [tree_row(uids[place], fields[place]) for place in kept], [rewards[place] for place in kept]
+        )
 
     def _tree_fields(self, batch: KVBatchMeta) -> tuple[list[str], list[TreeFields]]:
         assert batch.partition_id is not None, "a batch belongs to a partition"
