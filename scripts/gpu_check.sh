@@ -12,7 +12,7 @@
 # Steps, each under a limit, each with a log of its own; one that fails does not keep the others from running:
 #   1. contract   the engine's contract suite, portable and in-engine, with faults and pauses
 #   2. rollout    benchmarks.rollout at Qwen2.5-7B's shape without weights
-#   3. train      two training steps of a tiny model through verl, and that vLLM serves what was trained
+#   3. train      four training steps of a tiny model through verl, and that vLLM serves what was trained
 # Settings (environment variables):
 #   TREEPO_PYTHON             the Python to use; default python3
 #   TREEPO_ATTENTION_BACKEND  vLLM's attention backend, as TRITON_ATTN where its flash-attention kernels were left out
@@ -75,7 +75,7 @@ TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step contract 
 step rollout "$python" -m benchmarks.rollout --profile "$profile" --output "$output/rollout" \
     --models "$output/models" ${engine[@]+--override "${engine[@]}"}
 TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step train \
-    "$python" -m pytest -q -p no:cacheprovider tests/e2e/test_training.py -k "two_steps or after_an_update"
+    "$python" -m pytest -q -p no:cacheprovider tests/e2e/test_training.py -k "every_step or after_an_update"
 
 if ((${#failed[@]})); then
     echo "[gpu_check] failed: ${failed[*]}" >&2

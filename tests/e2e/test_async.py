@@ -15,7 +15,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module", params=["in_engine", "portable"])
+@pytest.fixture(scope="module", params=["in_engine", pytest.param("portable", marks=pytest.mark.nightly)])
 def run_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("async")
     run = TrainingRun(

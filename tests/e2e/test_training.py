@@ -1,5 +1,6 @@
-"""The launcher on real verl, vLLM and Ray, with a tiny random model: trains, resumes, and cleans up after itself."""
+"""A training on real verl, vLLM and Ray, with a tiny random model: trains, resumes where it was, and cleans up."""
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from treepo.quickstart.report import read_scalars
 from treepo.viewer import read_records
 
 START_SECONDS = 240.0
-WIDTH, PROMPTS = 4, 4
+WIDTH, PROMPTS, HALF = 4, 4, 2
+STEPS = range(1, 2 * HALF + 1)
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 pytestmark = pytest.mark.timeout(900)
@@ -26,7 +28,8 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         *("--config-name", PRESET, *DEVICE_OVERRIDES),
         f"actor_rollout_ref.model.path={write_tiny_model(folder / 'model')}",
-        f"data.train_files=[{write_sums(folder / 'train.parquet', 32, seed=0)}]",
+        # Three steps' worth: the fourth step reaches into the second epoch.
+        f"data.train_files=[{write_sums(folder / 'train.parquet', 3 * PROMPTS, seed=0)}]",
         f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
         f"run_dir={folder / 'run'}",
         f"data.train_batch_size={PROMPTS}",
@@ -39,7 +42,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "treepo.segment_length=16",
         "treepo.max_depth=4",
         "data.max_response_length=64",
-        "treepo.dump_trees=2",
+        "treepo.dump_trees=1",
         "trainer.save_freq=1",
         "trainer.test_freq=2",
         "trainer.max_actor_ckpt_to_keep=null",
@@ -53,8 +56,8 @@ def run_dir(arguments: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(arguments: list[str]) -> Iterator[TrainingRun]:
-    """Two steps, run to the end."""
-    run = TrainingRun([*arguments, "trainer.total_training_steps=2"])
+    """Four steps, run to the end."""
+    run = TrainingRun([*arguments, f"trainer.total_training_steps={2 * HALF}"])
     try:
         assert run.wait(seconds=START_SECONDS + 120) == 0, run.tail()
         yield run
@@ -62,22 +65,43 @@ def trained(arguments: list[str]) -> Iterator[TrainingRun]:
         run.end()
 
 
-def test_two_steps_train_on_whole_trees(trained: TrainingRun, run_dir: Path) -> None:
+Groups = dict[str, list[tuple[list[int], float]]]
+
+
+def groups(run_dir: Path, step: int) -> Groups:
+    """What a step trained on: tokens and rewards of every prompt's trajectories."""
+    return {
+        record.prompt.text: [
+            (trajectory.tokens, scored.reward)
+            for trajectory, scored in zip(record.tree().trajectories, record.trajectories, strict=True)
+        ]
+        for record in read_records(run_dir / "trees" / f"step_{step}.jsonl")
+    }
+
+
+def test_every_step_trains_on_whole_trees(trained: TrainingRun, run_dir: Path) -> None:
     scalars = read_scalars(run_dir / "tensorboard")
-    assert list(scalars["treepo/trajectories_per_prompt/mean"].values()) == [WIDTH, WIDTH]
+    assert logged_steps(run_dir) == list(STEPS)
+    assert list(scalars["treepo/trajectories_per_prompt/mean"].values()) == [WIDTH] * len(STEPS)
     assert all(value > 0 for value in scalars["actor/grad_norm"].values())
     generated, contained = scalars["treepo/tokens/generated"], scalars["treepo/tokens/in_trajectories"]
-    for step in (1, 2):
+    for step in STEPS:
         assert 0 < generated[step] <= contained[step]
         assert scalars["treepo/tokens/cached"][step] > 0
         # Trees grow in the engine: one request per trajectory, though a trajectory has several segments.
         assert scalars["treepo/requests/submitted_per_prompt"][step] == WIDTH
         assert scalars["treepo/requests/per_prompt"][step] > WIDTH
-    assert [len(read_json_lines(run_dir / "validation" / f"{step}.jsonl")) for step in (0, 2)] == [16, 16]
+    assert [len(read_json_lines(run_dir / "validation" / f"{step}.jsonl")) for step in (0, 2, 4)] == [16] * 3
+
+
+@pytest.mark.usefixtures("trained")
+def test_an_epoch_trains_on_every_prompt_once(run_dir: Path) -> None:
+    trained_on = [text for step in (1, 2, 3) for text in groups(run_dir, step)]
+    assert len(trained_on) == len(set(trained_on)) == 3 * PROMPTS
 
 
 def test_the_trees_of_a_step_can_be_drawn_again(trained: TrainingRun, run_dir: Path) -> None:
-    assert [file.name for file in (run_dir / "trees").iterdir()] == ["step_2.jsonl"]
+    assert sorted(file.name for file in (run_dir / "trees").iterdir()) == [f"step_{step}.jsonl" for step in STEPS]
     records = list(read_records(run_dir / "trees" / "step_2.jsonl"))
     assert len(records) == PROMPTS
     scalars = read_scalars(run_dir / "tensorboard")
@@ -105,11 +129,17 @@ def test_after_an_update_vllm_serves_the_trainers_weights(trained: TrainingRun, 
     assert all(value < 1e-4 for value in differences.values()), differences
 
 
-@pytest.mark.usefixtures("trained")
-def test_a_rerun_resumes_and_ctrl_c_leaves_no_process(arguments: list[str], run_dir: Path) -> None:
-    run = TrainingRun([*arguments, "trainer.total_training_steps=50", "trainer.val_before_train=false"])
+@pytest.fixture(scope="module")
+def resumed(trained: TrainingRun, arguments: list[str], run_dir: Path) -> Path:
+    """The folder of a run that goes on from a copy of the checkpoint half way; ended by Ctrl-C."""
+    folder = run_dir.with_name("resumed")
+    shutil.copytree(run_dir / f"checkpoints/global_step_{HALF}", folder / f"checkpoints/global_step_{HALF}")
+    (folder / "checkpoints/latest_checkpointed_iteration.txt").write_text(str(HALF))
+    run = TrainingRun(
+        [*arguments, f"run_dir={folder}", "trainer.total_training_steps=50", "trainer.val_before_train=false"]
+    )
     try:
-        run.wait_for("step:3 - ", seconds=START_SECONDS)
+        run.wait_for(f"step:{2 * HALF} - ", seconds=START_SECONDS)
         run.note_family()
         assert len(run.family) > 5, "Ray, its workers and vLLM run"
         run.process.send_signal(signal.SIGINT)
@@ -117,10 +147,23 @@ def test_a_rerun_resumes_and_ctrl_c_leaves_no_process(arguments: list[str], run_
         assert run.survivors(seconds=20) == []
     finally:
         run.end()
-    steps = logged_steps(run_dir)
-    assert steps[:3] == [1, 2, 3], "no step is trained twice, none is skipped"
+    return folder
 
 
+def test_a_resumed_run_trains_no_step_twice_and_skips_none(resumed: Path) -> None:
+    assert logged_steps(resumed)[:HALF] == list(STEPS)[HALF:]
+
+
+@pytest.mark.parametrize("step", list(STEPS)[HALF:])
+def test_it_trains_on_the_prompts_of_the_run_that_was_not_stopped(run_dir: Path, resumed: Path, step: int) -> None:
+    assert groups(run_dir, step).keys() == groups(resumed, step).keys()
+
+
+def test_after_the_resumption_the_trees_have_the_same_tokens(run_dir: Path, resumed: Path) -> None:
+    assert groups(run_dir, HALF + 1) == groups(resumed, HALF + 1)
+
+
+@pytest.mark.nightly
 def test_a_killed_run_leaves_no_process(arguments: list[str], tmp_path: Path) -> None:
     run = TrainingRun([*arguments, f"run_dir={tmp_path / 'killed'}", "trainer.total_training_steps=50"])
     try:
