@@ -15,5 +15,6 @@ ruff check .
 ruff format --check -q .
 echo "[test] pyright"
 pyright --pythonpath "$bin/python"
+python tests/support/chromium.py # for the report's page; without one its tests in a browser are skipped
 echo "[test] pytest"
 exec python -m pytest "$@"

@@ -181,7 +181,7 @@ def weighted_estimate(
     Returns:
         The estimate, and the mean of every resample, shape [resamples].
     """
-    shares = np.array([weights[name] for name in scores])
+    shares = np.array([weights[name] for name in scores], dtype=np.float64)
     shares /= shares.sum()
     values = np.array([part.mean() for part in scores.values()])
     means = np.stack([resampled_means(part, times[name]) for name, part in scores.items()])
@@ -210,5 +210,6 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[NDArray[np.int64], 
 
 
 def _check_k(k: int, samples: NDArray[np.int64]) -> None:
-    if not len(samples) or not 1 <= k <= samples.min():
-        raise ValueError(f"k={k} must be between 1 and the samples that every question has, {samples.min(initial=k)}")
+    least = int(samples.min()) if len(samples) else 0
+    if not 1 <= k <= least:
+        raise ValueError(f"k={k} must be between 1 and the samples that every question has, {least}")

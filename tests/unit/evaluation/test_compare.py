@@ -89,7 +89,7 @@ def test_a_run_can_be_compared_with_itself_under_another_sampling(tmp_path: Path
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    trees = run(tmp_path / "a", graded("q0", "+", sampling="tree d=2"), samplings=("tree d=2", "tree d=4"), samples=1)
+    trees = run(tmp_path / "a", graded("q0", "++", sampling="tree d=2"), samplings=("tree d=2", "tree d=4"))
     other = run(tmp_path / "b", graded("q1", "++"))
     with pytest.raises(ConfigError, match="has several samplings; name one of tree d=2, tree d=4"):
         compare_runs(trees, other, NEITHER)

@@ -52,7 +52,7 @@ def test_forks_are_nodes_with_siblings_and_the_root_is_none(tmp_path: Path) -> N
 
 
 def test_tokens_far_from_their_segments_beginning_are_elsewhere(tmp_path: Path) -> None:
-    values = [-1.0] * 4 + [-2.0] * 16 + [-7.0] * 3
+    values = (-1.0,) * 4 + (-2.0,) * 16 + (-7.0,) * 3
     run = write_run(tmp_path, plan(samplings=("tree d=2",)), [tree_sample(0, [(1, 4), (2, 19)], log_probs=values)])
     (tree,) = analyse_log_probs(run)
     assert tree.elsewhere is not None
