@@ -48,7 +48,7 @@ _TABLE |= {
     for names in (
         ("pound", "lb"), ("ounce", "oz"), ("month",), ("year", "yr"), ("gallon", "gal"), ("acre",), ("N", "newton"),
         ("V", "volt"), ("A", "amp", "ampere"), ("K", "kelvin"), ("Pa", "pascal"), ("mol", "mole"), ("T", "tesla"),
-        ("degree", "deg"), ("rad", "radian"), ("euro",), ("rupee",), ("C",), ("F",),
+        ("degree", "deg"), ("rad", "radian"), ("euro",), ("rupee",), ("C",), ("F",), ("am",), ("pm",),
     )
 }  # fmt: skip
 _UNITS: dict[str, tuple[Dimensions, Fraction]] = {
@@ -80,6 +80,7 @@ _DEGREES = re.compile(rf"(?P<value>.+?)\^\\circ ?(?P<scale>(?:{FONT}\{{)? ?[CF] 
 _IN_FONT = re.compile(rf"{FONT}\{{")
 _FONT_GROUP = re.compile(rf"{FONT}\{{([^{{}}]*)\}}")
 _BARE_SUFFIX = re.compile(r"(?P<value>.*[0-9})])(?P<suffix> ?[A-Za-z][A-Za-z0-9 ./^{}-]*)", re.DOTALL)
+_HALF_OF_DAY = re.compile(r"\b([ap])\. ?m\b\.?", re.I)
 _TOKEN = re.compile(r"(?P<name>[A-Za-z]+)|\^\{?(?P<power>-?[1-9])\}?|(?P<per>/)|(?P<idle> |\.|\\cdot|\*|-)")
 
 
@@ -134,7 +135,7 @@ def quantity(text: str) -> Quantity:
 
 
 def _read_suffix(value: str, suffix: str, *, in_font: bool) -> Quantity | None:
-    words = _FONT_GROUP.sub(r" \1 ", suffix).strip()
+    words = _HALF_OF_DAY.sub(r"\1m", _FONT_GROUP.sub(r" \1 ", suffix).strip())
     if not value or value.count("{") != value.count("}") or value.endswith(("^", "_", "+", "-", "=", "(", ",")):
         return None
     names = [_singular(name.lower()) for name in re.findall("[A-Za-z]+", words)]

@@ -17,6 +17,8 @@ TRUTHS = [TRUTH, "(7919, 104729)", r"\{7919, 2\}", r"7919\text{ cm}", r"\begin{p
 TIMEOUT = 2.0
 READING = 1.0  # processor seconds for reading; milliseconds in truth
 
+SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
+
 PIECES = st.sampled_from(
     [
         "{", "}", "(", ")", "[", "]", "\\{", "\\}", "\\", "\\\\", "$", "^", "_", "&", "%", "#", "~", "=", ",", ";", "|",
@@ -38,7 +40,7 @@ def judge() -> Iterator[Judge]:
     judge.close()
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(answer=ANSWERS, truth=st.sampled_from(TRUTHS))
 def test_reading_never_fails_and_is_never_right_by_accident(answer: str, truth: str) -> None:
     start = time.thread_time()
@@ -46,14 +48,14 @@ def test_reading_never_fails_and_is_never_right_by_accident(answer: str, truth: 
     assert time.thread_time() - start < READING
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(text=st.text(max_size=60), truth=st.sampled_from(TRUTHS))
 def test_any_text_can_be_read_on_either_side(text: str, truth: str) -> None:
     assert quick_verdict(truth, text) is not True
     quick_verdict(text, truth)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=8), truth=st.sampled_from(TRUTHS))
 def test_whole_responses_always_get_a_verdict_and_never_the_right_one(
     judge: Judge, answers: list[str], truth: str
@@ -78,7 +80,7 @@ TOWERS = {
     "modulus": r"9^{9^{9^{9}}} \mod 7",
     "tiny": r"(10^{-9})^{9^{9^{9}}}",
     "nested_roots": r"\sqrt{1+" * 60 + "1" + "}" * 60,
-    "nested_fractions": r"\frac{1}{1+" * 90 + "x" + "}" * 90,
+    "nested_fractions": r"\frac{1}{1+" * 80 + "x" + "}" * 80,
     "nested_brackets": "(" * 500 + "x" + ")" * 500,
     "wide_list": ",".join(f"x+{number}" for number in range(150)),
     "wide_matrix": r"\begin{pmatrix}" + "&".join(["x^x"] * 100) + r"\end{pmatrix}",

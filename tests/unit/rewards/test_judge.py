@@ -105,10 +105,13 @@ def test_several_processes_work_at_once_and_the_order_is_kept(make_judge: Callab
     judge = make_judge(workers=2, timeout=3.0)
     before = _workers()
     questions = [(f"x+{number}", f"{number + (number % 3 == 0)}+x") for number in range(12)]
-    rulings = judge.rule_all([*questions, ("7", ENDLESS), *questions])
+    rulings = judge.rule_all([*questions, *questions])
     assert [correct for correct, _ in rulings[:12]] == [number % 3 != 0 for number in range(12)]
-    assert rulings[13:] == rulings[:12]
+    assert rulings[12:] == rulings[:12]
     assert len(_workers() - before) == 2
+    start = time.monotonic()
+    assert judge.rule_all([("7", ENDLESS), ("8", ENDLESS)]) == [(False, VerdictPath.TIMEOUT)] * 2
+    assert time.monotonic() - start < 6, "one after the other"
 
 
 def test_a_process_that_is_killed_while_idle_is_replaced(make_judge: Callable[..., Judge]) -> None:

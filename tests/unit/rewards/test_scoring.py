@@ -60,7 +60,7 @@ def test_one_hanging_answer_costs_itself_alone(judge: Judge) -> None:
 
 
 def test_what_reading_decides_is_never_asked() -> None:
-    responses = [r"\boxed{5}", r"\boxed{(1, 2)}", r"\boxed{6}", "no box"]
+    responses = [r"\boxed{5}", r"\boxed{(1, 2)}", r"\boxed{[1,3]}", "no box"]
     pairs = list(zip(responses, ["5", "(1,2)", "[1,2]", "5"], strict=True))
     verdicts = judge_many(pairs, data_source="test", judge=SilentJudge())
     assert [verdict.correct for verdict in verdicts] == [True, True, False, False]
