@@ -96,7 +96,7 @@ def _accuracy(summary: Summary) -> Plot:
             axes.bar(places, values, 0.92 * width, yerr=[below, above], ecolor=_INK, capsize=2, label=sampling)
         axes.set_xticks(range(len(benchmarks)), benchmarks)
         axes.set(ylabel="avg@k, %", ylim=(0, None))
-        axes.legend()
+        figure.legend(loc="outside upper center", ncols=4)
         return _plot(figure, "accuracy", "Accuracy by benchmark, with 95% intervals over questions")
 
 
@@ -111,8 +111,8 @@ def _by_k(summary: Summary) -> Plot:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set(xlabel="k", ylabel=f"{name}, %")
-        if len(summary.scores) <= 8:
-            left.legend(fontsize=8)
+        lines, labels = left.get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside lower center", ncols=4, fontsize=7)
         return _plot(figure, "by_k", "pass@k and maj@k over k")
 
 

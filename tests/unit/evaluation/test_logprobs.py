@@ -20,7 +20,7 @@ def tree_run(folder: Path) -> StoredRun:
     return write_run(folder, plan(samplings=("independent", "tree d=2")), TREE)
 
 
-def means(spreads: tuple[Spread, ...]) -> list[tuple[int, int, int, float]]:
+def means(spreads: tuple[Spread, ...]) -> list[tuple]:
     return [(spread.first, spread.last, spread.tokens, pytest.approx(spread.mean)) for spread in spreads]
 
 

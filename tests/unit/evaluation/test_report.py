@@ -12,15 +12,15 @@ from treepo.evaluation import StoredRun
 from treepo.evaluation.__main__ import app
 from treepo.evaluation.report import write_report
 
-TREE_PROBS = {"log_probs": (-1.0, -0.5, -2.0, -0.25)}
+TREE_PROBS = (-1.0, -0.5, -2.0, -0.25)
 
 
 def small_run(folder: Path, *, marks: str = "+-") -> StoredRun:
     samples = [
         *graded("q0", marks, log_probs=(-0.5, -0.25, -0.125, -1.0)),
         *graded("q1", "++"),
-        tree_sample(0, [(1, 2), (2, 2)], **TREE_PROBS),
-        tree_sample(1, [(1, 2), (3, 2)], **TREE_PROBS),
+        tree_sample(0, [(1, 2), (2, 2)], log_probs=TREE_PROBS),
+        tree_sample(1, [(1, 2), (3, 2)], log_probs=TREE_PROBS),
         tree_sample(0, [(1, 4)], "q1"),
         tree_sample(1, [(2, 4)], "q1"),
     ]

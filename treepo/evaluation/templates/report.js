@@ -197,6 +197,7 @@ function start() {
 
   function turn(by) {
     first += by;
+    at("list").scrollTop = 0;
     showRows();
   }
 
