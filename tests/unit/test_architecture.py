@@ -27,6 +27,8 @@ HOST = {"verl", "vllm", "ray", "transformers", "transfer_queue"}
 PURE = {
     "tree": HOST | {"torch", "numpy"},
     "advantage": HOST,
+    # Its attention enters the models of transformers by their own interface.
+    "packing": HOST - {"transformers"},
     "rollout": HOST | {"torch"},
     "rewards": HOST | {"torch"},
     "viewer": HOST | {"torch", "numpy"},

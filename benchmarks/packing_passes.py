@@ -1,0 +1,175 @@
+"""One pass over rows, packed and row by row, on random trees and small random models: what tests and tables compare."""
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from treepo.packing import Rows, answer, plan_micro_batches, read_out, to_rows
+from treepo.packing.attention import IMPLEMENTATION, check_model, lay_out_for, model_inputs
+
+CONFIGS: dict[str, Callable[..., PretrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
+
+
+def make_model(kind: str, *, hidden: int = 64, layers: int = 2, vocabulary: int = 97, seed: int = 0) -> PreTrainedModel:
+    """A random model with two query heads per key head; its weights are large enough that attention is not uniform."""
+    torch.manual_seed(seed)
+    config = CONFIGS[kind](
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=hidden // 4,
+        max_position_embeddings=65536,
+        initializer_range=0.1,
+        tie_word_embeddings=False,
+        dtype=torch.float32,
+    )
+    return AutoModelForCausalLM.from_config(config).train()
+
+
+def grow_rows(
+    rng: random.Random,
+    *,
+    prompts: int = 1,
+    prompt_length: int = 20,
+    width: int = 8,
+    response_length: int = 40,
+    fork: float = 0.1,
+    vocabulary: int = 97,
+) -> Rows:
+    """Random trees of which each grows from one path by forks, at a rate per token, up to the width."""
+    heads: list[list[int]] = []
+    tails: list[list[int]] = []
+    for _ in range(prompts):
+        prompt = [rng.randrange(vocabulary) for _ in range(prompt_length)]
+        active: list[list[int]] = [[]]
+        for _ in range(response_length):
+            for path in list(active):
+                if len(active) < width and rng.random() < fork:
+                    active.append(list(path))
+            for path in active:
+                path.append(rng.randrange(vocabulary))
+        # The width is filled up at the root, and some rows end early.
+        active += [[rng.randrange(vocabulary) for _ in range(response_length)] for _ in range(width - len(active))]
+        heads += [prompt] * width
+        tails += [path[: response_length if rng.random() < 0.7 else rng.randint(0, response_length)] for path in active]
+    return Rows.of(heads, tails)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one pass over rows gave.
+
+    Attributes:
+        log_probs: Shape (row_tokens,), zero where no response token is.
+        entropies: Likewise.
+        loss: A random linear function of both, whose gradient is that of any loss over rows.
+        gradients: By parameter name.
+    """
+
+    log_probs: Tensor
+    entropies: Tensor
+    loss: float
+    gradients: dict[str, Tensor]
+
+
+def pass_by_rows(model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast: bool = False) -> Outcome:
+    """The plain way: every row alone through the model, sdpa attention, log-softmax in float32."""
+    model.set_attn_implementation("sdpa")
+    model.zero_grad()
+    parts = [rows.select([row]) for row in range(len(rows))]
+    weights = _weights(len(rows.tokens), seed).split(rows.lengths.tolist())
+    log_probs, entropies, loss = [], [], 0.0
+    for part, weight in zip(parts, weights, strict=True):
+        prompt, length = int(part.prompt_lengths), int(part.lengths)
+        with _precision(autocast):
+            logits = model(input_ids=part.tokens[None], use_cache=False).logits[0, :-1].float()
+        scores = torch.log_softmax(logits, -1)
+        own = scores.gather(-1, part.tokens[1:, None])[:, 0]
+        entropy = -(scores.exp() * scores).sum(-1)
+        columns = torch.arange(1, length)
+        keep = columns >= prompt
+        value = (weight[1:, 0] * own * keep + weight[1:, 1] * entropy * keep).sum()
+        value.backward()
+        loss += value.item()
+        log_probs.append(torch.cat([torch.zeros(1), own.detach() * keep]))
+        entropies.append(torch.cat([torch.zeros(1), entropy.detach() * keep]))
+    return Outcome(log_probs=torch.cat(log_probs), entropies=torch.cat(entropies), loss=loss, gradients=_grads(model))
+
+
+def pass_packed(
+    model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast: bool = False, max_tokens: int | None = None
+) -> Outcome:
+    """The packed way, in as many micro-batches as `max_tokens` asks for."""
+    check_model(model.config)
+    model.set_attn_implementation(IMPLEMENTATION)
+    model.zero_grad()
+    weights = _weights(len(rows.tokens), seed).split(rows.lengths.tolist())
+    plan = plan_micro_batches(rows, max_tokens=max_tokens or len(rows.tokens))
+    log_probs: dict[int, Tensor] = {}
+    entropies: dict[int, Tensor] = {}
+    loss = 0.0
+    for batch in plan.batches:
+        part = rows.select(batch.rows)
+        layout = lay_out_for(part, "cpu")
+        plan_out = read_out(layout, part)
+        with _precision(autocast):
+            logits = model(**model_inputs(layout, "cpu"), use_cache=False, logits_to_keep=plan_out.positions).logits[0]
+        answers = answer(logits, plan_out, entropy=True)
+        assert answers.entropies is not None
+        own = to_rows(answers.log_probs, plan_out, len(part.tokens))
+        entropy = to_rows(answers.entropies, plan_out, len(part.tokens))
+        weight = torch.cat([weights[row] for row in batch.rows])
+        value = (weight[:, 0] * own + weight[:, 1] * entropy).sum()
+        value.backward()
+        loss += value.item()
+        lengths = part.lengths.tolist()
+        log_probs.update(zip(batch.rows, own.detach().split(lengths), strict=True))
+        entropies.update(zip(batch.rows, entropy.detach().split(lengths), strict=True))
+    return Outcome(
+        log_probs=torch.cat([log_probs[row] for row in range(len(rows))]),
+        entropies=torch.cat([entropies[row] for row in range(len(rows))]),
+        loss=loss,
+        gradients=_grads(model),
+    )
+
+
+def _weights(row_tokens: int, seed: int) -> Tensor:
+    return torch.randn(row_tokens, 2, generator=torch.Generator().manual_seed(seed)) / row_tokens
+
+
+def _precision(autocast: bool) -> AbstractContextManager[object]:
+    return torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext()
+
+
+def _grads(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def differences(one: Outcome, other: Outcome) -> dict[str, float]:
+    """Relative errors of the first against the second.
+
+    Log-probs and entropies by their largest entry, gradients by the norm of each parameter's, the worst of them.
+    """
+
+    def largest(a: Tensor, b: Tensor) -> float:
+        return ((a - b).abs().max() / b.abs().max()).item()
+
+    gradients = {
+        name: ((one.gradients[name] - gradient).norm() / gradient.norm()).item()
+        for name, gradient in other.gradients.items()
+    }
+    return {
+        "log-probs": largest(one.log_probs, other.log_probs),
+        "entropies": largest(one.entropies, other.entropies),
+        "loss": abs(one.loss - other.loss) / abs(other.loss),
+        "gradients": max(gradients.values()),
+    }

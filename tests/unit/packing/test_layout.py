@@ -1,0 +1,130 @@
+"""The packed layout against a plain dictionary of prefixes."""
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treepo.packing import Layout, Rows, lay_out, walk_paths, walk_rows, walk_trees
+
+TOKENS = st.lists(st.integers(0, 2), max_size=6)
+
+
+@st.composite
+def rows_of_some_prompts(draw: st.DrawFn) -> Rows:
+    """Few tokens, so that rows share prefixes, repeat each other, end inside each other and have empty responses."""
+    prompts = draw(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=3), min_size=1, max_size=3))
+    chosen = draw(st.lists(st.tuples(st.sampled_from(prompts), TOKENS), min_size=1, max_size=9))
+    return Rows.of([prompt for prompt, _ in chosen], [response for _, response in chosen])
+
+
+def lists_of(rows: Rows) -> list[tuple[int, ...]]:
+    return [tuple(part.tolist()) for part in rows.tokens.split(rows.lengths.tolist())]
+
+
+def prefixes_of(layout: Layout) -> list[tuple[int, ...]]:
+    """What each packed token stands for, read along the parents."""
+    found: list[tuple[int, ...]] = []
+    for token, parent in zip(layout.tokens.tolist(), layout.parents.tolist(), strict=True):
+        found.append(((*found[parent], token)) if parent >= 0 else (token,))
+    return found
+
+
+@settings(deadline=None)
+@given(rows=rows_of_some_prompts())
+def test_every_distinct_prefix_stands_once_and_every_row_reads_back(rows: Rows):
+    layout = lay_out(rows)
+    prefixes = prefixes_of(layout)
+    assert sorted(prefixes) == sorted({row[: n + 1] for row in lists_of(rows) for n in range(len(row))})
+    assert layout.positions.tolist() == [len(prefix) - 1 for prefix in prefixes]
+    read = [prefixes[place] for place in layout.places.tolist()]
+    assert read == [row[: n + 1] for row in lists_of(rows) for n in range(len(row))]
+
+
+@settings(deadline=None)
+@given(rows=rows_of_some_prompts(), multiple_of=st.sampled_from([1, 4]))
+def test_a_token_attends_to_its_ancestors_and_itself_and_chains_and_links_say_the_same(rows: Rows, multiple_of: int):
+    layout = lay_out(rows, multiple_of=multiple_of)
+    size = len(lay_out(rows))
+    prefixes = prefixes_of(layout)[:size]
+    ends = layout.ends.tolist()
+    wanted = {(q, k) for q, k in product(range(size), repeat=2) if prefixes[q][: len(prefixes[k])] == prefixes[k]}
+    packed = range(len(layout))
+    attending = {(q, k) for q, k in product(packed, repeat=2) if k <= q < ends[k]}
+    assert {pair for pair in attending if pair[0] < size} == wanted
+    pairs = [(q, k) for start, stop in layout.chains for q in range(start, stop) for k in range(start, q + 1)]
+    pairs += [(q, k) for a, b, c, d in layout.links for q in range(a, b) for k in range(c, d)]
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == attending
+
+
+@pytest.mark.parametrize("multiple_of", [1, 7, 128])
+def test_padding_fills_up_and_attends_to_itself_alone(multiple_of: int):
+    rows = Rows.of([[1, 2]] * 2, [[3, 4], [3, 5, 6]])
+    layout = lay_out(rows, multiple_of=multiple_of)
+    padding = -6 % multiple_of
+    assert len(layout) == 6 + padding
+    assert layout.ends[:6].max() == 6
+    assert layout.positions[6:].tolist() == list(range(padding))
+    assert layout.parents[6:].tolist() == [-1] * padding
+
+
+def test_a_plain_group_forks_at_the_prompt_and_a_repeated_row_takes_no_room():
+    layout = lay_out(Rows.of([[7, 8, 9]] * 4, [[1, 2], [3], [1, 2], []]))
+    assert len(layout) == 6
+    assert layout.places.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 5, 0, 1, 2, 3, 4, 0, 1, 2]
+    assert layout.parents.tolist() == [-1, 0, 1, 2, 3, 2]
+    assert layout.ends.tolist() == [6, 6, 6, 5, 5, 6]
+
+
+def test_rows_of_other_prompts_share_what_they_begin_with_but_are_trees_of_their_own():
+    rows = Rows.of([[1, 2], [1, 3], [1, 2]], [[5], [5], [6]])
+    assert len(lay_out(rows)) == 6
+    assert [tree.order for tree in walk_trees(rows)] == [(0, 2), (1,)]
+    assert [tree.size for tree in walk_trees(rows)] == [4, 3]
+
+
+@settings(deadline=None)
+@given(rows=rows_of_some_prompts(), data=st.data())
+def test_a_part_of_a_walk_counts_its_distinct_tokens(rows: Rows, data: st.DataObject):
+    walk = walk_rows(rows)
+    places = sorted(data.draw(st.sets(st.sampled_from(range(len(rows))), min_size=1)))
+    part = walk.part(places)
+    assert part.size == len(lay_out(rows.select(part.order)))
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_node_paths_and_tokens_tell_the_same_tree(data: st.DataObject):
+    """Also where a cut has split a node, so that path lengths differ; every node begins with a token of its own."""
+    paths: list[tuple[int, ...]] = []
+    lengths = {0: data.draw(st.integers(1, 4))}
+    todo: list[tuple[int, ...]] = [()]
+    while todo:
+        path = todo.pop()
+        for _ in range(data.draw(st.integers(0 if path else 1, 3)) if len(lengths) < 12 else 0):
+            lengths[len(lengths)] = data.draw(st.integers(1, 5))
+            todo.append((*path, len(lengths) - 1))
+        if path and (path not in [done[: len(path)] for done in todo] or data.draw(st.booleans())):
+            paths.append(path)
+    responses = [[100 * node + step for node in path for step in range(lengths[node])] for path in paths]
+    rows = Rows.of([list(range(lengths[0]))] * len(paths), responses)
+    by_paths = walk_paths(
+        rows=range(len(paths)),
+        prompt_length=lengths[0],
+        node_ids=paths,
+        node_lengths=[tuple(lengths[node] for node in path) for path in paths],
+    )
+    (by_tokens,) = walk_trees(rows)
+    assert by_paths.size == by_tokens.size == len(lay_out(rows))
+    places = [by_paths.order.index(row) for row in range(len(paths))]
+    assert [by_paths.lengths[place] for place in places] == rows.lengths.tolist()
+
+
+def test_rows_whose_lengths_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="do not fit lengths"):
+        Rows(tokens=torch.arange(4), lengths=torch.tensor([3]), prompt_lengths=torch.tensor([1]))
+    with pytest.raises(ValueError, match="with prompts"):
+        Rows(tokens=torch.arange(3), lengths=torch.tensor([3]), prompt_lengths=torch.tensor([4]))

@@ -1,0 +1,136 @@
+"""Packed trees in the models of transformers, through its attention interface; importing this registers it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PretrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from treepo.packing.blocks import BLOCK, block_mask
+from treepo.packing.chains import chain_attention
+from treepo.packing.layout import Layout, lay_out
+from treepo.packing.rows import Rows
+
+IMPLEMENTATION = "treepo_packed"
+"""What a model's ``attn_implementation`` must be."""
+
+MODEL_TYPES = ("llama", "qwen2", "qwen3")
+"""Models whose only look across tokens is full causal attention with position ids."""
+
+MOVING_ROPE = ("dynamic", "longrope")
+"""Rotary embeddings that change with the longest position of the micro-batch, so no forward equals another."""
+
+
+class PackedAttention:
+    """What the attention of every layer needs to know of one micro-batch.
+
+    It is handed to the model's forward as the keyword ``packed`` and reaches the layers in their keywords. So it is
+    bound to the forward it belongs to: gradient checkpointing recomputes a layer with the same object, also after
+    forwards of other micro-batches, and FSDP's wrappers hand it on untouched, for which it is no dataclass.
+
+    Attributes:
+        layout: The packed rows.
+        mask: FlexAttention's block mask, built once for all layers; None on the CPU, which goes chain by chain.
+    """
+
+    __slots__ = ("layout", "mask")
+
+    def __init__(self, layout: Layout, device: torch.device | str) -> None:
+        self.layout = layout
+        self.mask = None if torch.device(device).type == "cpu" else block_mask(layout.ends.to(device))
+
+
+def model_inputs(layout: Layout, device: torch.device | str) -> dict[str, Any]:
+    """The keywords of the model's forward for one micro-batch, which is one sequence; to go with ``use_cache=False``.
+
+    Args:
+        layout: The packed rows, as `lay_out_for` fits them to the device.
+        device: The model's.
+    """
+    return {
+        "input_ids": layout.tokens[None].to(device),
+        "position_ids": layout.positions[None].to(device),
+        "attention_mask": None,
+        "packed": PackedAttention(layout, device),
+    }
+
+
+def lay_out_for(rows: Rows, device: torch.device | str) -> Layout:
+    """Packs rows, filled up to whole blocks where the device's attention goes by blocks."""
+    return lay_out(rows, multiple_of=1 if torch.device(device).type == "cpu" else BLOCK)
+
+
+def check_model(config: PretrainedConfig) -> None:
+    """Refuses models that a packed forward would not compute exactly.
+
+    Raises:
+        ValueError: The model type, sliding-window layers, attention dropout or a moving rotary embedding.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    reasons = {
+        f"model type {config.model_type!r} (supported: {', '.join(MODEL_TYPES)})": config.model_type not in MODEL_TYPES,
+        "sliding-window attention": getattr(config, "use_sliding_window", False)
+        or "sliding_attention" in (getattr(config, "layer_types", None) or ()),
+        f"attention_dropout {getattr(config, 'attention_dropout', 0.0)}": getattr(config, "attention_dropout", 0.0) > 0,
+        f"rope_type {rope.get('rope_type')!r}": rope.get("rope_type") in MOVING_ROPE,
+    }
+    refused = [reason for reason, holds in reasons.items() if holds]
+    if refused:
+        raise ValueError(f"treepo.packing does not support {refused[0]}; set treepo.packing.enabled=false")
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packed: PackedAttention | None = None,
+    scaling: float,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    output_attentions: bool = False,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """One layer's attention, in the shape of transformers' interface.
+
+    Args:
+        module: The attention module.
+        query: Float, shape (1, heads, packed, head size).
+        key: Float, shape (1, key heads, packed, head size).
+        value: Like `key`.
+        attention_mask: Must be None.
+        packed: The micro-batch.
+        scaling: The scores are multiplied by it.
+        dropout: Must be 0.
+        sliding_window: Must be None.
+        output_attentions: Must be False.
+        **_: What transformers passes to every attention function and this one has no use for.
+
+    Returns:
+        Float, shape (1, packed, heads, head size), and None for the weights.
+
+    Raises:
+        ValueError: The forward was called without `packed`, or asks for something that a packed forward has not.
+    """
+    if packed is None or query.shape[0] != 1 or query.shape[2] != len(packed.layout):
+        raise ValueError(f"{IMPLEMENTATION}: the model's forward needs the keywords of treepo.packing's model_inputs")
+    if attention_mask is not None or dropout > 0 or sliding_window is not None or output_attentions:
+        raise ValueError(
+            f"{IMPLEMENTATION}: no attention mask, dropout, sliding window or attention weights beside a packed tree"
+        )
+    if torch.is_autocast_enabled(query.device.type):
+        # PyTorch's own attention is on autocast's list; a norm on queries and keys may have left them in float32.
+        target = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(target), key.to(target), value.to(target)
+    if packed.mask is not None:
+        flex = ALL_ATTENTION_FUNCTIONS["flex_attention"]
+        output, _weights = flex(module, query, key, value, packed.mask, scaling=scaling)
+        return output, None
+    output = chain_attention(query, key, value, layout=packed.layout, scale=scaling)
+    return output.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(IMPLEMENTATION, packed_attention)

@@ -1,0 +1,100 @@
+"""Rows over data-parallel ranks: whole trees on one rank, as many rows everywhere, packed tokens in balance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from treepo.packing.rows import Walk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankShare:
+    """What one rank gets.
+
+    Attributes:
+        rows: Row indices; those of a tree are neighbours.
+        packed_tokens: Distinct tokens, tree by tree.
+    """
+
+    rows: tuple[int, ...]
+    packed_tokens: int
+
+
+@dataclass(slots=True)
+class _Rank:
+    room: int
+    units: list[Walk] = field(default_factory=list)
+    tokens: int = 0
+
+    def take(self, unit: Walk) -> None:
+        self.units.append(unit)
+        self.tokens += unit.size
+        self.room -= len(unit.order)
+
+    def give(self, unit: Walk) -> None:
+        self.units.remove(unit)
+        self.tokens -= unit.size
+        self.room += len(unit.order)
+
+
+def share_over_ranks(trees: Sequence[Walk], *, ranks: int) -> tuple[RankShare, ...]:
+    """Spreads trees over ranks so that the busiest has few packed tokens and all have as many rows.
+
+    The widest and largest trees go first, each to the rank with the fewest tokens that has room for all its rows; then
+    trees of equal width are exchanged with the busiest rank as long as that helps. A tree is cut only where no rank has
+    room for it whole, which cannot happen when all trees are equally wide and their number divides by the ranks.
+
+    Args:
+        trees: The trees; their ``order`` holds the indices of the batch's rows.
+        ranks: Data-parallel ranks.
+
+    Returns:
+        One share per rank; together they hold every row once.
+
+    Raises:
+        ValueError: The rows do not divide by the ranks.
+    """
+    row_count = sum(len(tree.order) for tree in trees)
+    if row_count % ranks:
+        raise ValueError(f"packing: {row_count} rows cannot be shared evenly by {ranks} ranks")
+    places = [_Rank(room=row_count // ranks) for _ in range(ranks)]
+    homeless: list[Walk] = []
+    for tree in sorted(trees, key=lambda tree: (len(tree.order), tree.size), reverse=True):
+        fitting = [rank for rank in places if rank.room >= len(tree.order)]
+        if fitting:
+            min(fitting, key=lambda rank: rank.tokens).take(tree)
+        else:
+            homeless.append(tree)
+    for tree in homeless:
+        placed = 0
+        while placed < len(tree.order):
+            widest = max(places, key=lambda rank: (rank.room, -rank.tokens))
+            part = tree.part(range(placed, min(placed + widest.room, len(tree.order))))
+            widest.take(part)
+            placed += len(part.order)
+    _even_out(places)
+    return tuple(
+        RankShare(rows=tuple(row for unit in rank.units for row in unit.order), packed_tokens=rank.tokens)
+        for rank in places
+    )
+
+
+def _even_out(places: list[_Rank]) -> None:
+    """Exchanges units of equal width between the busiest rank and another while the busier of the two gets lighter."""
+    while True:
+        busiest = max(places, key=lambda rank: rank.tokens)
+        exchanges = [
+            (max(busiest.tokens - gain, other.tokens + gain), unit, other, swapped)
+            for other in places
+            for unit in busiest.units
+            for swapped in other.units
+            if other is not busiest
+            and len(unit.order) == len(swapped.order)
+            and 0 < (gain := unit.size - swapped.size) < busiest.tokens - other.tokens
+        ]
+        if not exchanges:
+            return
+        _, unit, other, swapped = min(exchanges, key=lambda exchange: exchange[0])
+        busiest.give(unit)
+        other.give(swapped)
+        busiest.take(swapped)
+        other.take(unit)
