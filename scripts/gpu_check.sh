@@ -16,11 +16,12 @@
 # Settings (environment variables):
 #   TREEPO_PYTHON             the Python to use; default python3
 #   TREEPO_ATTENTION_BACKEND  vLLM's attention backend, as TRITON_ATTN where its flash-attention kernels were left out
-#   TREEPO_STEP_SECONDS       limit of each step; default 1800
+#   TREEPO_STEP_SECONDS       limit of each step; default 7200
+#   TREEPO_REPEATS            measurements per arm and cell of the benchmark; default 1
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-wheels="" output=outputs/gpu_check device=cuda profile=gpu
+wheels="" output=outputs/gpu_check device=cuda profile=gpu_check
 while (($#)); do
     case $1 in
     --wheels) wheels=${2:?--wheels needs a folder} && shift ;;
@@ -34,7 +35,7 @@ while (($#)); do
     shift
 done
 python=${TREEPO_PYTHON:-python3}
-limit=${TREEPO_STEP_SECONDS:-1800}
+limit=${TREEPO_STEP_SECONDS:-7200}
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
 
@@ -72,7 +73,8 @@ step() { # NAME COMMAND...
 
 TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step contract \
     "$python" -m pytest -q -p no:cacheprovider tests/contract/test_engine_contract.py tests/contract/test_tree_server.py
-step rollout "$python" -m benchmarks.rollout --profile "$profile" --output "$output/rollout" \
+step rollout "$python" -m benchmarks.rollout --profile "$profile" --repeats "${TREEPO_REPEATS:-1}" \
+    --output "$output/rollout" \
     --models "$output/models" ${engine[@]+--override "${engine[@]}"}
 TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step train \
     "$python" -m pytest -q -p no:cacheprovider tests/e2e/test_training.py -k "every_step or after_an_update"

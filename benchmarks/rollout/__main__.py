@@ -38,7 +38,7 @@ def main(
     output: Annotated[Path, typer.Option(help="folder of tables, plots and raw numbers")] = Path("outputs/rollout"),
     models: Annotated[Path, typer.Option(help="folder of models")] = Path(".cache/rollout"),
     seed: int = 0,
-    model: Annotated[str | None, typer.Option(help="another model than the profile's")] = None,
+    model: Annotated[str | None, typer.Option(help="a shape, quickstart, or a folder with a config.json")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda")] = None,
     prompts: int | None = None,
     prompt_length: int | None = None,
@@ -98,6 +98,8 @@ def _measure(
     console = Console(width=120)
     output.mkdir(parents=True, exist_ok=True)
     cells = profile.everything
+    if len({cell.slots for cell in cells}) > 1:
+        raise typer.BadParameter("all cells of a profile share one engine, and so its sequence slots")
     blocks: list[str] = []
     found: dict[Cell, dict[Arm, list[Measured]]] = {}
     with (
@@ -120,6 +122,7 @@ def _measure(
                 speed = measured.trajectories / measured.seconds
                 console.print(f"    {arm:14} {measured.seconds:7.2f} s  {speed:7.1f} trajectories/s", highlight=False)
                 raw.write(json.dumps({"cell": asdict(cell), "arm": arm, "repeat": repeat, **asdict(measured)}) + "\n")
+                raw.flush()
 
             found[cell] = asyncio.run(
                 measure(engine, cell, arms, repeats=repeats, warm_up=place == 1, seed=seed, progress=progress)

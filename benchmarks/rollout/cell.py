@@ -138,6 +138,7 @@ class Measured:
         cached: Prompt tokens that it read from its prefix cache.
         requests: Requests that it was sent.
         steps: Steps of the engine.
+        preempted: Times a request lost its place in the cache and computed everything before it again, uncounted.
         forks: Requests that fork from a path or a cut; 0 for independent samples.
         recomputed: Prompt tokens that it computed although a trajectory of the prompt had computed them before.
         discarded: Tokens received past the end of a path.
@@ -154,6 +155,7 @@ class Measured:
     cached: int
     requests: int
     steps: int
+    preempted: int = 0
     forks: int = 0
     recomputed: int = 0
     discarded: int = 0

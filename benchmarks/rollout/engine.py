@@ -71,14 +71,27 @@ def write_dummy_model(folder: Path, shape: str, longest: int) -> Path:
 
     Args:
         folder: Where to.
-        shape: A name of ``SHAPES``.
+        shape: A name of ``SHAPES``, or a folder with a model's ``config.json`` and tokenizer.
         longest: Most tokens of prompt and response.
+
+    Raises:
+        ValueError: It is neither.
     """
-    from transformers import Qwen2Config
+    from transformers import AutoConfig, AutoTokenizer, Qwen2Config
 
     from treepo.quickstart.tokenizer import train_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
+    if (Path(shape) / "config.json").is_file():
+        config = AutoConfig.from_pretrained(shape)
+        config.max_position_embeddings = max(longest, config.max_position_embeddings)
+        config.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(shape).save_pretrained(folder)
+        return folder
+    if shape not in SHAPES:
+        raise ValueError(
+            f"--model {shape} is no folder with a config.json, and none of quickstart, {', '.join(SHAPES)}"
+        )
     tokenizer: Any = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
     sizes: dict[str, Any] = {**SHAPES[shape]}
     Qwen2Config(
@@ -108,7 +121,7 @@ def running_engine(
     """Starts the engine, and ends it.
 
     Args:
-        model: ``quickstart``, or a shape.
+        model: ``quickstart``, a shape, or a model's folder.
         device: ``cpu`` or ``cuda``.
         slots: Sequence slots.
         longest: Most tokens of prompt and response.
@@ -123,7 +136,11 @@ def running_engine(
         prepared = prepare(folder / "quickstart", console=console)
         path, load_format, prompts = prepared.model.path, "auto", prepared.task.held_out
     else:
-        path, load_format, prompts = write_dummy_model(folder / f"{model}-{longest}", model, longest), "dummy", None
+        path, load_format, prompts = (
+            write_dummy_model(folder / f"{Path(model).name}-{longest}", model, longest),
+            "dummy",
+            None,
+        )
     config = _config(path, load_format, overrides, device=device, slots=slots, longest=longest, interval=interval)
     options: Any = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     options["runtime_env"]["env_vars"]["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
@@ -153,6 +170,8 @@ def _config(
         f"actor_rollout_ref.rollout.max_num_seqs={slots}",
         f"actor_rollout_ref.rollout.max_model_len={longest}",
         f"actor_rollout_ref.rollout.engine_kwargs.vllm.stream_interval={interval}",
+        # Preemptions are counted in vLLM's own statistics.
+        "actor_rollout_ref.rollout.disable_log_stats=false",
         "actor_rollout_ref.rollout.nnodes=1",
         "actor_rollout_ref.rollout.n_gpus_per_node=1",
         "actor_rollout_ref.rollout.tensor_model_parallel_size=1",

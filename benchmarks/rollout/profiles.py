@@ -70,12 +70,23 @@ PROFILES = {
         cells=(_QUICKSTART, replace(_QUICKSTART, budget="ramp")),
         sweeps={},
     ),
+    # What scripts/gpu_check.sh has the time for.
+    "gpu_check": Profile(
+        model="qwen2_5_7b",
+        device="cuda",
+        cells=(
+            replace(_LARGE, slots=256),
+            replace(_LARGE, slots=256, segment_length=1024, max_depth=7),
+            replace(_LARGE, slots=256, width=64),
+        ),
+        sweeps={},
+    ),
     "gpu": Profile(
         model="qwen2_5_7b",
         device="cuda",
         cells=(
             *(replace(_LARGE, lengths=law, budget=budget) for law in LAWS for budget in ("fixed", "ramp")),
-            replace(_LARGE, width=64, slots=1024),
+            replace(_LARGE, width=64),
             replace(_LARGE, segment_length=1024, max_depth=7),
         ),
         sweeps={},

@@ -14,7 +14,7 @@ from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.tree_client import grow_on_server
 from treepo.verl.tree_job import TreeJob
 
-_LIMIT_S = 3600.0
+_LIMIT_S = 6 * 3600.0
 
 
 async def measure(
@@ -87,6 +87,7 @@ async def _run(engine: Engine, cell: Cell, arm: Arm, prompts: list[list[int]], s
         cached=counters.cached,
         requests=counters.requests,
         steps=len(running),
+        preempted=counters.preempted,
         forks=sum(each.stats.forks for each in grown if each.stats),
         recomputed=sum(each.stats.recomputed_tokens for each in grown if each.stats),
         discarded=sum(each.discarded for each in grown),

@@ -32,6 +32,7 @@ class Counters:
     computed: int = 0
     cached: int = 0
     generated: int = 0
+    preempted: int = 0
 
 
 class BenchmarkServer(TreeServer):
@@ -49,33 +50,30 @@ class BenchmarkServer(TreeServer):
     async def run_server(self, args: Any) -> None:
         """Starts the engine and puts the counters between it and whoever asks."""
         await super().run_server(args)
-        generate, processor = self.engine.generate, cast("Any", self.engine.output_processor)
+        processor = cast("Any", self.engine.output_processor)
         process = processor.process_outputs
 
-        async def counted(*args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
-            self._counters.requests += 1
-            first = True
-            async with aclosing(generate(*args, **kwargs)) as outputs:
-                async for output in outputs:
-                    if first:
-                        first = False
-                        self._counters.cached += output.num_cached_tokens or 0
-                        self._counters.computed += len(output.prompt_token_ids or ()) - (output.num_cached_tokens or 0)
-                    yield output
-
-        def received(outputs: Sequence[Any], timestamp: float | None = None, *args: Any, **kwargs: Any) -> Any:
+        def counted(outputs: Sequence[Any], timestamp: float | None = None, stats: Any = None, **kwargs: Any) -> Any:
+            counters = self._counters
+            states = [processor.request_states.get(output.request_id) for output in outputs]
+            first = [state for state in states if state is not None and state.is_prefilling]
+            preempted = stats.num_preempted_reqs if stats is not None else 0
+            answer = process(outputs, timestamp, stats, **kwargs)
+            counters.preempted += (stats.num_preempted_reqs if stats is not None else 0) - preempted
+            counters.requests += len(first)
+            counters.cached += sum(state.num_cached_tokens for state in first)
+            counters.computed += sum(state.prompt_len - state.num_cached_tokens for state in first)
             if fresh := sum(len(output.new_token_ids) for output in outputs):
-                self._counters.generated += fresh
+                counters.generated += fresh
                 # vLLM hands the outputs of a large batch over in parts, which share the time of their step.
                 if timestamp is None or timestamp != self._last_step:
-                    self._times.append(time.perf_counter() - self._counters.start)
+                    self._times.append(time.perf_counter() - counters.start)
                     self._running.append(0)
                 self._last_step = timestamp
                 self._running[-1] += len(outputs)
-            return process(outputs, timestamp, *args, **kwargs)
+            return answer
 
-        self.engine.generate = counted  # pyright: ignore[reportAttributeAccessIssue]
-        processor.process_outputs = received
+        processor.process_outputs = counted
 
     async def block_size(self) -> int:
         """Tokens of a KV block."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 from benchmarks.rollout.cell import LETTERS, Arm, Cell, Measured
 
@@ -10,7 +10,11 @@ Runs = Mapping[Arm, Sequence[Measured]]
 
 
 def table(cell: Cell, runs: Runs, block_size: int) -> str:
-    """A Markdown table: medians over the repeats, with the range in brackets where it is time."""
+    """A Markdown table: medians over the repeats, with the range in brackets where it is time.
+
+    Recomputed tokens are prompt tokens that were computed though the prompt's tree had them already; in brackets their
+    number per request behind the first of each prompt.
+    """
     head = [
         "arm",
         "trajectories/s",
@@ -22,11 +26,14 @@ def table(cell: Cell, runs: Runs, block_size: int) -> str:
         "slots in use",
         "length inflation",
         "tokens before a token",
-        "recomputed per fork",
+        "recomputed",
+        "preempted",
     ]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for arm, measured in runs.items():
-        fork = "" if arm is Arm.INDEPENDENT else f"{_per_fork(measured):.1f} of {block_size}"
+        further = _middle(measured, lambda run: run.requests - cell.prompts)
+        again = _middle(measured, lambda run: run.recomputed)
+        fork = "" if arm is Arm.INDEPENDENT else f"{again:,.0f} ({again / max(1, further):.1f})"
         cells = [
             LETTERS[arm],
             _range(measured, lambda run: run.trajectories / run.seconds),
@@ -39,17 +46,19 @@ def table(cell: Cell, runs: Runs, block_size: int) -> str:
             f"{inflation(runs, arm):.2f}" if Arm.INDEPENDENT in runs else "",
             f"{_middle(measured, lambda run: run.context):.0f}",
             fork,
+            f"{_middle(measured, lambda run: run.preempted):,.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([f"**{cell.title}, {cell.slots} slots**", "", *lines, "", *_goals(cell, runs, block_size)])
+    return "\n".join([f"**{cell.title}, {cell.slots} slots**", "", *lines, "", *_goals(runs, block_size)])
 
 
-def _goals(cell: Cell, runs: Runs, block_size: int) -> list[str]:
+def _goals(runs: Runs, block_size: int) -> list[str]:
     ours = runs.get(Arm.IN_ENGINE)
     if not ours:
         return []
     lines = [
-        f"- requests per trajectory in (d): {_middle(ours, lambda run: run.requests / run.trajectories):.3f}; "
+        f"- (d): {_middle(ours, lambda run: run.requests / run.trajectories):.3f} requests per trajectory; at most "
+        f"{block_size} tokens, a KV block, are computed again per fork; "
         f"tokens past the end of a path: {_middle(ours, lambda run: run.discarded / run.generated):.2%}"
     ]
     if Arm.LOCKSTEP in runs:
@@ -101,10 +110,6 @@ def against_independent(runs: Runs, arm: Arm) -> tuple[float, float, float]:
 
 def _mean_length(measured: Sequence[Measured]) -> float:
     return sum(run.response_tokens for run in measured) / sum(run.trajectories for run in measured)
-
-
-def _per_fork(measured: Sequence[Measured]) -> float:
-    return fmean(run.recomputed / max(1, run.forks) for run in measured)
 
 
 def _middle(measured: Sequence[Measured], of: Callable[[Measured], float]) -> float:

@@ -11,7 +11,7 @@ from tiny_stack import PRESET, write_tiny_model
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DictConfig]:
-    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=3) as config:
+    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=4) as config:
         yield config
 
 
@@ -20,9 +20,9 @@ def stack(cluster: DictConfig) -> Stack:
     return serve(cluster, rank=0)
 
 
-@pytest.fixture
-def own_stack(cluster: DictConfig) -> Stack:
-    """A server for a test that breaks it."""
-    if PRESET != "cpu_quickstart" and torch.cuda.device_count() < 2:
-        pytest.skip("a second server needs a second accelerator")
-    return serve(cluster, rank=1)
+@pytest.fixture(scope="module")
+def pair(cluster: DictConfig) -> Stack:
+    """Two servers behind one balancer, for tests that break them."""
+    if PRESET != "cpu_quickstart" and torch.cuda.device_count() < 4:
+        pytest.skip("two more servers need accelerators of their own")
+    return serve(cluster, rank=1, replicas=2)

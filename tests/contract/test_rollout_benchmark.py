@@ -18,7 +18,7 @@ CELL = Cell(prompts=4, prompt_length=40, width=4, segment_length=32, max_depth=3
 @pytest.fixture(scope="module")
 def engine(cluster: DictConfig) -> Engine:
     with registered(BenchmarkReplica):
-        manager = LLMServerManager.create(cluster, start_rank=2)
+        manager = LLMServerManager.create(cluster, start_rank=3)
     server = manager.get_replicas()[0].server_handle  # pyright: ignore[reportAttributeAccessIssue]
     return Engine(
         client=manager.get_client(),  # pyright: ignore[reportAttributeAccessIssue]

@@ -4,9 +4,12 @@ import inspect
 
 from vllm import SamplingParams
 from vllm.logprobs import FlatLogprobs
+from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import RequestState
+
+from treepo.verl.vllm_decoder import _log_probs as read_log_probs
 
 
 def source(thing: object) -> str:
@@ -76,12 +79,33 @@ def test_vllm_streams_the_first_token_at_once_and_then_whole_intervals() -> None
     assert params.flat_logprobs
 
 
-def test_vllm_ends_a_request_whose_stream_is_closed_and_takes_a_place_for_it() -> None:
+def test_vllm_takes_a_request_apart_from_its_outputs_and_ends_it_by_its_own_name() -> None:
     generate = source(AsyncLLM.generate)
-    assert "except (asyncio.CancelledError, GeneratorExit):" in generate
-    assert "await self.abort(" in generate
-    names = inspect.signature(AsyncLLM.generate).parameters
-    assert {"prompt", "sampling_params", "request_id", "lora_request", "priority", "data_parallel_rank"} <= set(names)
+    assert "q = await self.add_request(" in generate
+    assert "out = q.get_nowait() or await q.get()" in generate
+    assert "await self.abort(q.request_id, internal=True)" in generate
+    names = list(inspect.signature(AsyncLLM.add_request).parameters)
+    assert names[:4] == ["self", "request_id", "prompt", "params"]
+    assert {"lora_request", "priority", "data_parallel_rank"} <= set(names)
+
+
+def test_an_output_without_tokens_keeps_the_log_probs_of_the_output_it_is_merged_into_first() -> None:
+    def completion(tokens: list[int], history: list[float]) -> CompletionOutput:
+        flat = FlatLogprobs()
+        for log_prob in history:
+            flat.append_fast([7], [log_prob], iter([1]), [None])  # type: ignore[arg-type]
+        # As vLLM cuts them: the last n, which for n = 0 are all.
+        cut = flat[-len(tokens) :]
+        return CompletionOutput(
+            index=0, text="", token_ids=tokens, cumulative_logprob=None, logprobs=cut, finish_reason=None
+        )
+
+    aborted = completion([], [-1.0, -2.0, -3.0])
+    assert read_log_probs(aborted) == []
+    chunk = RequestOutput("r", None, [1], None, [completion([8, 9], [-1.0, -2.0, -3.0])], finished=False)
+    chunk.add(RequestOutput("r", None, [1], None, [aborted], finished=True), aggregate=True)
+    assert list(chunk.outputs[0].token_ids) == [8, 9]
+    assert read_log_probs(chunk.outputs[0]) == [-2.0, -3.0]
 
 
 def test_flat_log_probs_name_the_sampled_token_first_at_every_position() -> None:

@@ -1,74 +1,18 @@
 """Trees in the actor of a real vLLM server: what they cost, and that no pause, fault or cancellation leaves a trace."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from probe_server import Stack
 from transformers import AutoModelForCausalLM
+from tree_jobs import BLOCK, PROMPT, job, nothing_runs, started, until
 
-from treepo.config import load_config
 from treepo.rollout import RolloutError
 from treepo.verl.tree_client import grow_on_server
-from treepo.verl.tree_job import TreeJob
-
-BLOCK = 32
-PROMPT = list(range(40, 80))
-OPTIONS: dict[str, Any] = {"width": 6, "segment_length": 32, "max_depth": 14, "max_divergence": 2}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def job(stack: Stack, name: str, *, ignore_eos: bool = False, temperature: float = 1.0, **options: Any) -> TreeJob:
-    return TreeJob(
-        tree_id=name,
-        prompt_id=name,
-        prompt_tokens=PROMPT,
-        options=load_config(OPTIONS | options),
-        sampling_params={
-            "temperature": temperature,
-            "top_p": 1.0,
-            "top_k": -1,
-            "logprobs": True,
-            "ignore_eos": ignore_eos,
-        },
-        max_response_length=448,
-        # The tiny model ends no long answer on its own where it may not.
-        eos_token_ids=frozenset() if ignore_eos else frozenset({stack.eos}),
-        width=None,
-        training_progress=0.0,
-        seeded=True,
-        replicas=1,
-    )
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.01)
-
-
-async def nothing_runs(stack: Stack) -> None:
-    async def quiet() -> bool:
-        return not await stack.server.open_requests.remote()
-
-    await until(quiet)
-    assert await stack.server.growing.remote() == 0
-    assert await stack.server.admitting.remote() == 0
-
-
-async def started(stack: Stack, *jobs: TreeJob) -> list["asyncio.Task[Any]"]:
-    """Trees in mid-growth."""
-    tasks = [asyncio.create_task(grow_on_server(stack.client, each)) for each in jobs]
-
-    async def grows() -> bool:
-        return len(await stack.server.open_requests.remote()) > 2 * len(jobs)
-
-    await until(grows)
-    return tasks
 
 
 async def test_a_tree_submits_one_request_per_trajectory_and_recomputes_one_block_per_fork_at_most(
@@ -205,12 +149,3 @@ async def test_behind_new_weights_no_tree_reads_a_prefix_of_the_old_ones(stack: 
             read = model(tokens).logits[0, len(PROMPT) - 1 : -1].log_softmax(-1)
         expected = read.gather(-1, tokens[0, len(PROMPT) :, None])[:, 0]
         torch.testing.assert_close(torch.tensor(trajectory.log_probs), expected, rtol=1e-3, atol=1e-3)
-
-
-async def test_an_engine_that_dies_fails_its_trees_within_seconds(own_stack: Stack) -> None:
-    tasks = await started(own_stack, *(job(own_stack, f"dying {i}", ignore_eos=True) for i in range(3)))
-    await own_stack.server.kill_engine.remote()
-    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), timeout=30)
-    assert all(isinstance(outcome, RolloutError) for outcome in outcomes)
-    assert "dying 0" in str(outcomes[0])
-    assert await own_stack.server.growing.remote() == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tiny_stack import compose_tiny, ray_options
 from transformers import AutoTokenizer
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
@@ -89,11 +89,13 @@ class ProbeReplica(TreeReplica):
 
 @dataclass(frozen=True)
 class Stack:
-    """A server that runs: verl's client of it, its replica and its actor."""
+    """Servers that run: their client, replica and actor of the first, all replicas, and the balancer."""
 
     client: LLMServerClient
     replica: Any
     server: Any
+    replicas: list[Any]
+    balancer: Any
     model: Path
     eos: int
 
@@ -134,8 +136,12 @@ def registered(replica: type) -> Iterator[None]:
         RolloutReplicaRegistry.register("vllm", loader)
 
 
-def serve(config: DictConfig, *, rank: int) -> Stack:
-    """Starts a standalone replica; to be called outside of coroutines, since verl runs a loop of its own."""
+def serve(config: DictConfig, *, rank: int, replicas: int = 1) -> Stack:
+    """Starts standalone replicas; to be called outside of coroutines, since verl runs a loop of its own."""
+    config = cast(
+        "DictConfig",
+        OmegaConf.merge(config, {"actor_rollout_ref": {"rollout": {"n_gpus_per_node": replicas}}}),
+    )
     with registered(ProbeReplica):
         manager: Any = LLMServerManager.create(config, start_rank=rank)
     replica = manager.get_replicas()[0]
@@ -144,6 +150,8 @@ def serve(config: DictConfig, *, rank: int) -> Stack:
         client=manager.get_client(),
         replica=replica,
         server=replica.server_handle,
+        replicas=manager.get_replicas(),
+        balancer=manager.global_load_balancer,
         model=model,
         eos=AutoTokenizer.from_pretrained(model).eos_token_id,
     )

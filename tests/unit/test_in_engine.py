@@ -1,6 +1,8 @@
 """Trees beside a streaming engine: one request per trajectory, its tokens as they came, nothing left behind."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scripted_decoder import ResubmittingEngine, ScriptedDecoder
 
 from treepo.config import load_config
-from treepo.rollout import InEngine, RolloutError, grow_tree
+from treepo.rollout import Chunk, InEngine, RolloutError, grow_tree
 from treepo.tree import SegmentRequest, Tree, TreeSampler
 
 PROMPT = [1, 2, 3]
@@ -110,16 +112,49 @@ async def test_a_path_that_a_rule_ends_is_ended_at_once_and_alone() -> None:
     assert engine.discarded_tokens >= 1
 
 
-async def test_an_end_token_right_at_a_boundary_stops_the_segment() -> None:
-    class EndsAt(ScriptedDecoder):
-        async def decode(self, tokens, *, request_id, max_tokens, seed):
-            async for chunk in super().decode(tokens, request_id=request_id, max_tokens=8, seed=seed):
-                yield chunk
+class Spelled(ScriptedDecoder):
+    """Decodes given tokens, in chunks of one and then of eight."""
 
-    engine = InEngine(EndsAt(stop_chance=0.0))
+    def __init__(self, tokens: list[int]) -> None:
+        super().__init__()
+        self._spelled = tokens
+
+    async def decode(
+        self, tokens: list[int], *, request_id: int, max_tokens: int, seed: int
+    ) -> AsyncGenerator[Chunk, None]:
+        ends = [1, *range(9, len(self._spelled), 8), len(self._spelled)]
+        for start, end in pairwise([0, *dict.fromkeys(ends)]):
+            await asyncio.sleep(0)
+            yield Chunk(
+                tokens=self._spelled[start:end],
+                log_probs=[-1.0] * (end - start),
+                last=end == len(self._spelled),
+                stopped=end == len(self._spelled) and self._spelled[-1] == 0,
+                cached_tokens=0,
+                weight_version=1,
+            )
+
+
+async def test_an_end_token_right_at_a_boundary_stops_the_segment() -> None:
+    engine = InEngine(Spelled([7] * 7 + [0]))
     segment = await engine.decode_segment(PROMPT, ask(0))
-    assert len(segment.tokens) == 8
-    assert not segment.stopped
+    assert list(segment.tokens) == [7] * 7 + [0]
+    assert segment.stopped
+    await engine.close()
+
+
+async def test_an_end_token_right_behind_a_boundary_is_a_segment_of_its_own() -> None:
+    engine = InEngine(Spelled([7] * 8 + [0]))
+    first = await engine.decode_segment(PROMPT, ask(0))
+    assert (list(first.tokens), first.stopped) == ([7] * 8, False)
+    second = await engine.decode_segment(PROMPT, ask(1, parent=0))
+    assert (list(second.tokens), second.stopped) == ([0], True)
+    await engine.close()
+
+
+async def test_a_request_that_ends_before_its_time_is_an_error() -> None:
+    engine = InEngine(Spelled([7] * 8))
+    assert len((await engine.decode_segment(PROMPT, ask(0))).tokens) == 8
     with pytest.raises(RuntimeError, match="segment 1 at 0 of 8 tokens"):
         await engine.decode_segment(PROMPT, ask(1, parent=0))
     await engine.close()
@@ -152,7 +187,7 @@ async def test_a_request_that_fails_fails_the_tree_and_ends_its_siblings() -> No
     decoder = ScriptedDecoder(branching=True, stop_chance=0.0)
     decoder.fail_at = 1
     decoder.held = {0}
-    with pytest.raises(RolloutError, match="prompt p.*the engine is gone"):
+    with pytest.raises(RolloutError, match=r"prompt p.*the engine is gone"):
         await asyncio.wait_for(grow_tree(make_sampler(), InEngine(decoder)), timeout=5)
     assert decoder.running == set()
 

@@ -29,6 +29,7 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
             with a cancelled request is its own. The engine's exception is the cause.
     """
     in_flight: set[asyncio.Task[Segment]] = set()
+    finished: set[asyncio.Task[Segment]] = set()
 
     def launch(requests: Iterable[SegmentRequest]) -> None:
         for request in requests:
@@ -50,7 +51,8 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
     finally:
         for task in in_flight:
             task.cancel()
-        await asyncio.gather(*in_flight, return_exceptions=True)
+        # Those that failed together with the first are looked at too, or asyncio would report each of them.
+        await asyncio.gather(*in_flight, *finished, return_exceptions=True)
         await engine.close()
     assert sampler.done, "a sampler with no request in flight has finished"
     return sampler.tree()

@@ -28,7 +28,7 @@ def tree_fields(tree: Tree, *, seconds: float, discarded_tokens: int = 0) -> lis
     Args:
         tree: A grown tree.
         seconds: How long it took to grow.
-        discarded_tokens: Tokens that were decoded past the end of a path.
+        discarded_tokens: Tokens that were received past the end of a path.
 
     Returns:
         One entry per trajectory, in the tree's order.

@@ -71,7 +71,8 @@ class GrownTree:
 
     Attributes:
         tree: The tree.
-        discarded_tokens: Tokens that were decoded past the end of a path and belong to no trajectory.
+        discarded_tokens: Tokens that were received past the end of a path and belong to no trajectory; what the engine
+            had not handed out yet when the path's request was ended is not among them.
     """
 
     tree: Tree

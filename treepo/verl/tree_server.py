@@ -35,7 +35,6 @@ class TreeServer(vLLMHttpServer):
         self.pauses = 0
         self._orders = itertools.count(1)
         self._growing: set[int] = set()
-        self._parked = 0
 
     @property
     def paused(self) -> bool:
@@ -95,6 +94,10 @@ class TreeServer(vLLMHttpServer):
         self.pauses += 1
         return await super().abort_all_requests(*args, **kwargs)
 
+    async def abort_request(self, request_id: str, reset_prefix_cache: bool = True) -> dict[str, Any]:
+        """Aborts one request, and leaves the cache to the others."""
+        return await super().abort_request(request_id, reset_prefix_cache=False)
+
     async def clear_kv_cache(self) -> None:
         """Forgets the prefixes of the old weights.
 
@@ -103,7 +106,12 @@ class TreeServer(vLLMHttpServer):
         """
         await super().clear_kv_cache()
         # verl does not look at the answer.
-        if self.node_rank == 0 and not await self.engine.reset_prefix_cache(reset_connector=True):
+        if self.node_rank != 0:
+            return
+        # Of data-parallel engines only the first one answers; the requests here are those of all.
+        if self.engine.output_processor.request_states or not await self.engine.reset_prefix_cache(
+            reset_connector=True
+        ):
             raise RuntimeError(
                 f"vLLM kept its prefix cache because requests still run ({len(self._growing)} trees grow): they would "
                 "go on from states of the old weights"

@@ -1,9 +1,10 @@
 """Requests of one tree on the ``AsyncLLM`` of verl's vLLM server, from within the server's actor.
 
 The seam to the server's admission gate and to vLLM's streaming outputs. Checked against verl 0.9.1
-(``vLLMHttpServer.generate``) with vLLM 0.24 and 0.28; ``tests/contract/test_server_seams.py`` holds it.
+(``vLLMHttpServer.generate``) with vLLM 0.28, and read in 0.24; ``tests/contract/test_server_seams.py`` holds it.
 """
 
+import asyncio
 import itertools
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from treepo.rollout import Chunk
 
@@ -80,10 +82,10 @@ class VllmDecoder:
                 self._outputs(tokens + done, params, f"{self._name}-{request_id}-{attempt}")
             ) as outputs:
                 async for output in outputs:
-                    if cached_tokens is None:
+                    completion = output.outputs[0] if output.outputs else None
+                    if cached_tokens is None and completion and completion.token_ids:
                         # Of the first attempt: what a pause made the engine compute again is not the tree's doing.
                         cached_tokens = output.num_cached_tokens or 0
-                    completion = output.outputs[0] if output.outputs else None
                     reason = completion.finish_reason if completion else "abort"
                     interrupted = output.finished and reason not in ("stop", "length")
                     decoded = list(completion.token_ids) if completion else []
@@ -95,7 +97,7 @@ class VllmDecoder:
                         log_probs=_log_probs(completion) if completion else [],
                         last=output.finished and not interrupted,
                         stopped=reason == "stop",
-                        cached_tokens=cached_tokens,
+                        cached_tokens=cached_tokens or 0,
                         weight_version=self._server.global_steps or 0,
                     )
             if not interrupted:
@@ -121,24 +123,41 @@ class VllmDecoder:
         # Behind the gate nothing awaits until the engine has the request: a pause waits for those in between.
         if await self._server._park_until_admitted(name) is not None:
             raise ServerLeftError(f"the server of request {name} left the rotation")
-        admitted = False
         try:
-            stream = self._server.engine.generate(
-                prompt=TokensPrompt(prompt_token_ids=tokens),
-                sampling_params=params,
-                request_id=name,
-                lora_request=lora,
-                **self._placement,
-            )
-            async with aclosing(stream):
-                async for output in stream:
-                    if not admitted:
-                        admitted = True
-                        self._server._admitting -= 1
-                    yield output
+            queue = await self._submit(name, tokens, params, lora)
         finally:
-            if not admitted:
-                self._server._admitting -= 1
+            self._server._admitting -= 1
+        finished = False
+        try:
+            while not finished:
+                output = queue.get_nowait() or await queue.get()
+                finished = output.finished
+                yield output
+        except EngineDeadError:
+            finished = True
+            raise
+        finally:
+            if not finished:
+                await self._server.engine.abort(queue.request_id, internal=True)
+            queue.close()
+
+    async def _submit(self, name: str, tokens: list[int], params: SamplingParams, lora: LoRARequest | None) -> Any:
+        """Hands a request to the engine; a cancelled caller takes it back.
+
+        Not by `AsyncLLM.generate`, which gives no sign before the first token: a pause would wait until the request has
+        a sequence slot.
+        """
+        engine = self._server.engine
+        submitting = asyncio.ensure_future(
+            engine.add_request(
+                name, TokensPrompt(prompt_token_ids=tokens), params, lora_request=lora, **self._placement
+            )
+        )
+        try:
+            return await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            await engine.abort((await submitting).request_id, internal=True)
+            raise
 
     async def _lora(self) -> LoRARequest | None:
         if not self._server.lora_as_adapter or VLLM_LORA_INT_ID not in await self._server.engine.list_loras():
@@ -147,8 +166,13 @@ class VllmDecoder:
 
 
 def _log_probs(completion: CompletionOutput) -> list[float]:
-    """Log-probability of each sampled token, shape [n]; vLLM names it first at every position."""
+    """Log-probability of each sampled token, shape [n]; vLLM names it first at every position.
+
+    An output without tokens, which a pause gives, holds the log-probs of all tokens so far, and so does one that it was
+    merged into: what belongs to the output comes first.
+    """
     flat = completion.logprobs
     assert flat is not None, "log-probs were asked for"
-    assert len(flat) == len(completion.token_ids), "one position per token"
-    return [flat.logprobs[start] for start in flat.start_indices]  # pyright: ignore[reportAttributeAccessIssue]
+    count = len(completion.token_ids)
+    assert len(flat) >= count, "one position per token"
+    return [flat.logprobs[start] for start in flat.start_indices[:count]]  # pyright: ignore[reportAttributeAccessIssue]
