@@ -72,12 +72,14 @@ class Outcome:
         log_probs: Shape (row_tokens,), zero where no response token is.
         entropies: Likewise.
         loss: A random linear function of both, whose gradient is that of any loss over rows.
+        loss_size: Sum of the sizes of the loss' terms, which have either sign and may cancel.
         gradients: By parameter name.
     """
 
     log_probs: Tensor
     entropies: Tensor
     loss: float
+    loss_size: float
     gradients: dict[str, Tensor]
 
 
@@ -87,7 +89,7 @@ def pass_by_rows(model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast:
     model.zero_grad()
     parts = [rows.select([row]) for row in range(len(rows))]
     weights = _weights(len(rows.tokens), seed).split(rows.lengths.tolist())
-    log_probs, entropies, loss = [], [], 0.0
+    log_probs, entropies, loss, loss_size = [], [], 0.0, 0.0
     for part, weight in zip(parts, weights, strict=True):
         prompt, length = int(part.prompt_lengths), int(part.lengths)
         with _precision(autocast):
@@ -97,12 +99,20 @@ def pass_by_rows(model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast:
         entropy = -(scores.exp() * scores).sum(-1)
         columns = torch.arange(1, length)
         keep = columns >= prompt
-        value = (weight[1:, 0] * own * keep + weight[1:, 1] * entropy * keep).sum()
+        terms = weight[1:] * torch.stack([own, entropy], -1) * keep[:, None]
+        value = terms.sum()
         value.backward()
         loss += value.item()
+        loss_size += terms.abs().sum().item()
         log_probs.append(torch.cat([torch.zeros(1), own.detach() * keep]))
         entropies.append(torch.cat([torch.zeros(1), entropy.detach() * keep]))
-    return Outcome(log_probs=torch.cat(log_probs), entropies=torch.cat(entropies), loss=loss, gradients=_grads(model))
+    return Outcome(
+        log_probs=torch.cat(log_probs),
+        entropies=torch.cat(entropies),
+        loss=loss,
+        loss_size=loss_size,
+        gradients=_grads(model),
+    )
 
 
 def pass_packed(
@@ -116,7 +126,7 @@ def pass_packed(
     plan = plan_micro_batches(rows, max_tokens=max_tokens or len(rows.tokens))
     log_probs: dict[int, Tensor] = {}
     entropies: dict[int, Tensor] = {}
-    loss = 0.0
+    loss = loss_size = 0.0
     for batch in plan.batches:
         part = rows.select(batch.rows)
         layout = lay_out_for(part, "cpu")
@@ -128,9 +138,11 @@ def pass_packed(
         own = to_rows(answers.log_probs, plan_out, len(part.tokens))
         entropy = to_rows(answers.entropies, plan_out, len(part.tokens))
         weight = torch.cat([weights[row] for row in batch.rows])
-        value = (weight[:, 0] * own + weight[:, 1] * entropy).sum()
+        terms = weight * torch.stack([own, entropy], -1)
+        value = terms.sum()
         value.backward()
         loss += value.item()
+        loss_size += terms.abs().sum().item()
         lengths = part.lengths.tolist()
         log_probs.update(zip(batch.rows, own.detach().split(lengths), strict=True))
         entropies.update(zip(batch.rows, entropy.detach().split(lengths), strict=True))
@@ -138,6 +150,7 @@ def pass_packed(
         log_probs=torch.cat([log_probs[row] for row in range(len(rows))]),
         entropies=torch.cat([entropies[row] for row in range(len(rows))]),
         loss=loss,
+        loss_size=loss_size,
         gradients=_grads(model),
     )
 
@@ -157,7 +170,8 @@ def _grads(model: PreTrainedModel) -> dict[str, Tensor]:
 def differences(one: Outcome, other: Outcome) -> dict[str, float]:
     """Relative errors of the first against the second.
 
-    Log-probs and entropies by their largest entry, gradients by the norm of each parameter's, the worst of them.
+    Log-probs and entropies by their largest entry, the loss by the sizes of its terms, gradients by the norm
+    of each parameter's, the worst of them.
     """
 
     def largest(a: Tensor, b: Tensor) -> float:
@@ -170,6 +184,6 @@ def differences(one: Outcome, other: Outcome) -> dict[str, float]:
     return {
         "log-probs": largest(one.log_probs, other.log_probs),
         "entropies": largest(one.entropies, other.entropies),
-        "loss": abs(one.loss - other.loss) / abs(other.loss),
+        "loss": abs(one.loss - other.loss) / other.loss_size,
         "gradients": max(gradients.values()),
     }

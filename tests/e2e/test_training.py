@@ -177,6 +177,7 @@ def test_a_killed_run_leaves_no_process(arguments: list[str], tmp_path: Path) ->
         run.end()
 
 
+@pytest.mark.nightly
 def test_a_rollout_engine_that_dies_ends_the_run_in_one_line(arguments: list[str], tmp_path: Path) -> None:
     run = TrainingRun([*arguments, f"run_dir={tmp_path / 'dying'}", "trainer.total_training_steps=500"])
     try:
