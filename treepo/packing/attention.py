@@ -77,7 +77,7 @@ def check_model(config: PretrainedConfig) -> None:
     }
     refused = [reason for reason, holds in reasons.items() if holds]
     if refused:
-        raise ValueError(f"treepo.packing does not support {refused[0]}; set treepo.packing.enabled=false")
+        raise ValueError(f"treepo.packing does not support {refused[0]}; train it row by row")
 
 
 def packed_attention(
