@@ -27,14 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 def write_small_preset(folder: Path) -> None:
     """The published preset with the CPU preset's platform and sizes, and nothing else of it."""
     small = OmegaConf.load(CONFIG_DIR / "cpu_quickstart.yaml")
-    for option in (
-        "clip_ratio_low",
-        "clip_ratio_high",
-        "clip_ratio_c",
-        "loss_agg_mode",
-        "use_kl_loss",
-        "entropy_coeff",
-    ):
+    for option in LOSS:
         del small.actor_rollout_ref.actor[option]
     del small.actor_rollout_ref.actor.optim
     small.defaults = ["qwen2_5_7b", "_self_"]
@@ -105,14 +98,7 @@ def groups(run_dir: Path) -> list[list[dict[str, Any]]]:
 
 def test_the_run_had_the_published_loss_filter_and_penalty(run_dir: Path) -> None:
     ran, published = OmegaConf.load(run_dir / "config.yaml"), compose("qwen2_5_7b", [])
-    for option in (
-        "clip_ratio_low",
-        "clip_ratio_high",
-        "clip_ratio_c",
-        "loss_agg_mode",
-        "use_kl_loss",
-        "entropy_coeff",
-    ):
+    for option in LOSS:
         assert ran.actor_rollout_ref.actor[option] == published.actor_rollout_ref.actor[option]
     assert ran.algorithm.filter_groups == published.algorithm.filter_groups
     assert ran.reward.reward_manager.name == "dapo"
