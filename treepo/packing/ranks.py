@@ -72,9 +72,14 @@ def share_over_ranks(trees: Sequence[Walk], *, ranks: int) -> tuple[RankShare, .
             widest.take(part)
             placed += len(part.order)
     _even_out(places)
-    return tuple(
-        RankShare(rows=tuple(row for unit in rank.units for row in unit.order), packed_tokens=rank.tokens)
-        for rank in places
+    return tuple(_share(trees, {row for unit in rank.units for row in unit.order}) for rank in places)
+
+
+def _share(trees: Sequence[Walk], rows: set[int]) -> RankShare:
+    """A rank's rows tree by tree; several parts of one tree, once on the same rank, are one part again."""
+    parts = [tree.part([place for place, row in enumerate(tree.order) if row in rows]) for tree in trees]
+    return RankShare(
+        rows=tuple(row for part in parts for row in part.order), packed_tokens=sum(part.size for part in parts)
     )
 
 

@@ -105,6 +105,19 @@ def test_ranks_get_as_many_rows_each_and_every_row_once(rows: Rows, ranks: int):
         assert share.packed_tokens == sum(tree.size for tree in walk_trees(parts))
 
 
+def test_parts_of_one_tree_that_meet_on_a_rank_are_neighbours_and_counted_once():
+    cut = Walk(order=(0, 1, 2, 3, 4, 5), lengths=(9, 8, 8, 8, 8, 8), shared=(0, 7, 7, 7, 7, 7))
+    others = [Walk(order=(6, 7), lengths=(5, 5), shared=(0, 4)), Walk(order=(8,), lengths=(20,), shared=(0,))]
+    for ranks in (3, 9):
+        for share in share_over_ranks([cut, *others], ranks=ranks):
+            of_cut = [row for row in share.rows if row < 6]
+            expected = cut.part(of_cut).size + sum(
+                other.part([at for at, row in enumerate(other.order) if row in share.rows]).size for other in others
+            )
+            assert share.packed_tokens == expected
+            assert share.rows[: len(of_cut)] == tuple(of_cut)
+
+
 def equal_trees(sizes: list[int], width: int) -> list[Walk]:
     return [
         Walk(
