@@ -57,3 +57,11 @@ def test_every_page_and_folder_that_the_readme_names_exists() -> None:
     assert links
     assert folders
     assert [name for name in (*links, *folders) if not Path(ROOT, name).exists()] == []
+
+
+def test_every_page_of_the_docs_is_linked_in_the_readme_and_every_room_is_listed() -> None:
+    text = (ROOT / "README.md").read_text()
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages - set(re.findall(r"\]\(([^)]+)\)", text)) == set()
+    rooms = {f"treepo/{folder.parent.name}/" for folder in (ROOT / "treepo").glob("*/__init__.py")}
+    assert {room for room in rooms if f"`{room}`" not in text} == set()

@@ -52,7 +52,7 @@ def dump_trees(batch: KVBatchMeta, *, step: int, path: Path, tokenizer: Any) -> 
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    unfinished.write_text("".join(lines), encoding="utf-8")
     unfinished.replace(path)
     return len(lines)
 
