@@ -20,13 +20,16 @@ CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
 
 
-def compose(name: str, overrides: Sequence[str], *, config_dir: Path | None = None) -> DictConfig:
+def compose(
+    name: str, overrides: Sequence[str], *, config_dir: Path | None = None, home: Path = CONFIG_DIR
+) -> DictConfig:
     """Composes a preset with overrides.
 
     Args:
-        name: A preset: the name of a YAML file in ``configs/`` or in ``config_dir``.
+        name: A preset: the name of a YAML file in ``home`` or in ``config_dir``.
         overrides: Hydra overrides, ``option=value``.
-        config_dir: A further folder of presets, searched before ``configs/``.
+        config_dir: A further folder of presets, searched before ``home``.
+        home: Our folder of presets: ``configs/``, or one within it for a job of another kind.
 
     Returns:
         The whole configuration, in Hydra's struct mode.
@@ -35,15 +38,16 @@ def compose(name: str, overrides: Sequence[str], *, config_dir: Path | None = No
         ConfigError: The preset does not exist, or an override is misspelt or malformed; one line that names the option
             and the remedy.
     """
-    folder = (config_dir or CONFIG_DIR).expanduser().resolve()
-    if not any((place / f"{name}.yaml").is_file() for place in (folder, CONFIG_DIR)):
-        presets = ", ".join(sorted(path.stem for place in {folder, CONFIG_DIR} for path in place.glob("*.yaml")))
+    folder = (config_dir or home).expanduser().resolve()
+    if not any((place / f"{name}.yaml").is_file() for place in (folder, home)):
+        presets = ", ".join(sorted(path.stem for place in {folder, home} for path in place.glob("*.yaml")))
         raise ConfigError(f"--config-name {name} is not a preset; there are: {presets}")
     _check_form(overrides)
     store = ConfigStore.instance()
     store.store(group="treepo", name="default", node=TreePOConfig().model_dump(mode="json"))
     # A user's own presets come first and find ours, and verl's, behind them.
-    search = f"hydra.searchpath=[file://{CONFIG_DIR},file://{_verl_config_dir()}]"
+    places = dict.fromkeys((home, CONFIG_DIR, _verl_config_dir()))
+    search = f"hydra.searchpath=[{','.join(f'file://{place}' for place in places)}]"
     with initialize_config_dir(str(folder), version_base=None):
         try:
             return hydra_compose(name, overrides=[search, *overrides])

@@ -18,9 +18,9 @@ ALLOWED: dict[str, set[str]] = {
     "quickstart": set(),
     "compose": set(),
     "config_docs": set(),
-    "launch": {"compose", "verl"},
+    "launch": {"compose", "verl", "evaluation"},
     "evaluation": {"rollout", "advantage", "tree", "compose"},
-    "verl": {"rollout", "advantage", "viewer", "tree", "compose"},
+    "verl": {"rollout", "advantage", "viewer", "tree", "compose", "evaluation"},
     **{name: set() for name in GROUND},
 }
 HOST = {"verl", "vllm", "ray", "transformers", "transfer_queue"}

@@ -1,1 +1,1 @@
-"""Starts a training on one node or on many: what the scheduler says, Ray's nodes, the job, its end on every node."""
+"""Starts a training or an evaluation on one node or on many: scheduler, Ray's nodes, the job, its end everywhere."""

@@ -1,4 +1,6 @@
-"""Waits until a Ray cluster has its accelerators: ``python -m treepo.launch.accelerators ADDRESS NODES COUNT SECONDS``.
+"""Waits until a Ray cluster has its accelerators.
+
+``python -m treepo.launch.accelerators ADDRESS NODES COUNT SECONDS OPTION``; the option is the one that says the count.
 
 A process of its own, so that the launcher is no Ray driver: it must not fail with the cluster it watches.
 """
@@ -40,7 +42,8 @@ def main() -> int:
     """Waits; 0 when all are there, 1 after printing what is missing."""
     import ray
 
-    address, ranks, count, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    address, option = sys.argv[1], sys.argv[5]
+    ranks, count, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     limit = time.monotonic() + seconds
     ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     try:
@@ -48,7 +51,7 @@ def main() -> int:
             missing, short = lacking
             # What a node offers is settled when it joins: waiting adds nodes alone.
             if not missing or time.monotonic() > limit:
-                sys.stdout.write(f"{'; '.join(missing + short)} (trainer.n_gpus_per_node={count})\n")
+                sys.stdout.write(f"{'; '.join(missing + short)} ({option}={count})\n")
                 return 1
             time.sleep(_POLL_SECONDS)
     finally:

@@ -66,9 +66,9 @@ class Head:
         self._await_accelerators(address)
         step = self._folder.checkpoint_step(job.checkpoints)
         self._folder.say(
-            f"training on {nodes} x {job.accelerators} accelerators"
+            f"{job.kind} on {nodes} x {job.accelerators} accelerators"
             + (f", from the checkpoint of step {step}" if step is not None else "")
-            + f"; logs and checkpoints: {job.run_dir}"
+            + f"; everything of it: {job.run_dir}"
         )
         trainer = self._child([*job.command, *self._joining(address)])
         self._loop.until(lambda: trainer.status is not None, seconds=None)
@@ -102,7 +102,7 @@ class Head:
         child = Child(
             command,
             loop=self._loop,
-            log=self._folder.training_log,
+            log=self._folder.logs / self._launch.job.log,
             show=True,
             environment=cluster_environment(self._token),
         )
@@ -229,8 +229,8 @@ class Head:
 
     def _await_accelerators(self, address: str) -> None:
         job, nodes = self._launch.job, self._launch.cluster.nodes
-        numbers = (str(nodes), str(job.accelerators), f"{self._left():.0f}")
-        probe = self._child([sys.executable, "-m", "treepo.launch.accelerators", address, *numbers])
+        wanted = (str(nodes), str(job.accelerators), f"{self._left():.0f}", job.accelerators_option)
+        probe = self._child([sys.executable, "-m", "treepo.launch.accelerators", address, *wanted])
         self._loop.until(lambda: probe.ended, seconds=None)
         if probe.status:
             raise LaunchError("the Ray cluster has not what the configuration wants; what is missing stands above")

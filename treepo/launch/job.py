@@ -24,21 +24,34 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A training.
+    """A training or an evaluation.
 
     Attributes:
-        command: The trainer's command with its preset and options, without a cluster's address.
+        kind: What it is, for people: ``training``, ``evaluation``.
+        log: Name of the file that gets all that it writes, over all starts of the run.
+        command: Its command with its preset and options, without a cluster's address.
         resources: What every node offers to Ray.
         accelerators: How many a node must have.
+        accelerators_option: The option that says so.
         run_dir: The run's folder.
-        checkpoints: Where the trainer saves, and looks for a checkpoint to go on from.
+        checkpoints: Where a trainer saves, and looks for a checkpoint to go on from; None for what has none.
     """
 
+    kind: str
+    log: str
     command: tuple[str, ...]
     resources: Resources
     accelerators: int
+    accelerators_option: str
     run_dir: Path
-    checkpoints: Path
+    checkpoints: Path | None
+
+    @property
+    def goes_on(self) -> str:
+        """How the same command goes on from here."""
+        if self.checkpoints is None:
+            return f"the same command goes on where it was in {self.run_dir}"
+        return f"the same command goes on from the last checkpoint in {self.checkpoints}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

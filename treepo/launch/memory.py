@@ -1,4 +1,4 @@
-"""The memory that a training expects of one accelerator, line by line with its formula."""
+"""The memory that a training, or an evaluation, expects of one accelerator, line by line with its formula."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,11 @@ NOT_COUNTED = (
     "the CUDA context, NCCL's buffers and fragmentation (together often 2 to 4 GiB), the bucket of the weight update "
     "(rollout.checkpoint_engine.update_weights_bucket_megabytes), the engine's own activations and CUDA graphs (inside "
     "its share), a critic or reward model, host memory and Ray's object store"
+)
+
+_NOT_COUNTED_SERVING = (
+    "the CUDA context, NCCL's buffers and fragmentation, host memory, the processes that judge answers (1 GiB each at "
+    "most, on the head)"
 )
 
 
@@ -59,8 +64,7 @@ def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -
     Returns:
         The lines; an upper estimate for micro-batches that are full.
     """
-    trainer, engine = _trainer(config, shape), _engine(config, shape, accelerator_gib)
-    states, work = trainer
+    states, work = _trainer(config, shape)
     fsdp = config.actor_rollout_ref.actor.fsdp_config
     sleeps = bool(config.actor_rollout_ref.rollout.free_cache_engine)
     reference = config.actor_rollout_ref.ref.fsdp_config
@@ -69,7 +73,13 @@ def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -
     always |= {"weights", "gradients", "optimiser"} if fsdp.offload_policy else set()
     between = {"gradients"} | ({"weights"} if fsdp.param_offload else set())
     between |= {"optimiser"} if fsdp.optimizer_offload else set()
-    share, weights, cache, trajectories = engine
+    share, weights, cache, trajectories = _engine(
+        config.actor_rollout_ref.rollout,
+        shape,
+        longest=config.data.max_prompt_length + config.data.max_response_length,
+        cpu_cache=_cpu_cache(config) if config.trainer.device == "cpu" else None,
+        accelerator_gib=accelerator_gib,
+    )
     kept = [line for line in states if line.name not in always]
     stays = [line for line in kept if line.name not in between]
     return Estimate(
@@ -147,9 +157,36 @@ def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed:
     return lines
 
 
-def _engine(config: DictConfig, shape: ModelShape, accelerator_gib: float) -> tuple[Line, Line, Line, str]:
+def describe_servers(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -> str:
+    """The memory of one accelerator that serves a model and trains none, as a table.
+
+    Args:
+        config: The composed configuration of an evaluation, resolved.
+        shape: The model.
+        accelerator_gib: The memory of the accelerator.
+    """
+    variables = config.ray_kwargs.ray_init.runtime_env.env_vars
+    share, weights, cache, trajectories = _engine(
+        config.actor_rollout_ref.rollout,
+        shape,
+        longest=config.evaluation.prompt_length + config.evaluation.response_length,
+        cpu_cache=_cpu_cache(config) if variables.get("VERL_PLATFORM") == "cpu" else None,
+        accelerator_gib=accelerator_gib,
+    )
+    rows = ["memory expected per accelerator, GiB", _row(share), "  in the engine's share", _row(weights), _row(cache)]
+    return "\n".join([*rows, f"    {trajectories}", f"  not counted: {_NOT_COUNTED_SERVING}"])
+
+
+def _cpu_cache(config: DictConfig) -> float | None:
+    """GiB of cache on a CPU."""
+    space = OmegaConf.select(config, "ray_kwargs.ray_init.runtime_env.env_vars.VLLM_CPU_KVCACHE_SPACE")
+    return None if space is None else float(space)
+
+
+def _engine(
+    rollout: Any, shape: ModelShape, *, longest: int, cpu_cache: float | None, accelerator_gib: float
+) -> tuple[Line, Line, Line, str]:
     """The engine's share, its weights, the cache of one trajectory, and how many fit."""
-    rollout = config.actor_rollout_ref.rollout
     parallel = rollout.tensor_model_parallel_size
     size = _BYTES[str(rollout.dtype)]
     weights = Line(
@@ -157,7 +194,7 @@ def _engine(config: DictConfig, shape: ModelShape, accelerator_gib: float) -> tu
         size=shape.parameters * size / parallel,
         formula=f"{shape.parameters:,} x {size} B / {parallel} (tensor parallel)",
     )
-    tokens = rollout.max_model_len or config.data.max_prompt_length + config.data.max_response_length
+    tokens = rollout.max_model_len or longest
     heads = max(1, shape.num_key_value_heads // parallel)
     cache = Line(
         name="cache per trajectory",
@@ -165,10 +202,9 @@ def _engine(config: DictConfig, shape: ModelShape, accelerator_gib: float) -> tu
         formula=f"{tokens:,} tokens x 2 x {shape.num_hidden_layers} layers x {heads} heads x {shape.head_dim} x "
         f"{size} B",
     )
-    on_cpu = OmegaConf.select(config, "ray_kwargs.ray_init.runtime_env.env_vars.VLLM_CPU_KVCACHE_SPACE")
-    if config.trainer.device == "cpu" and on_cpu is not None:
-        room = float(on_cpu) * GIB
-        share = Line(name="rollout engine", size=weights.size + room, formula=f"weights + {on_cpu} GiB of cache")
+    if cpu_cache is not None:
+        room = cpu_cache * GIB
+        share = Line(name="rollout engine", size=weights.size + room, formula=f"weights + {cpu_cache:g} GiB of cache")
     else:
         total = rollout.gpu_memory_utilization * accelerator_gib * GIB
         share = Line(

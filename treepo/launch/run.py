@@ -37,7 +37,7 @@ def run(launch: Launch) -> int:
             folder.say(f"error: {why}", error=True)
         except Interrupted as signalled:
             status, why = INTERRUPTED, f"interrupted by {signal.Signals(signalled.number).name}"
-            folder.say(f"{why}; the same command goes on from the last checkpoint in {launch.job.checkpoints}")
+            folder.say(f"{why}; {launch.job.goes_on}")
         finally:
             try:
                 node.finish(status, why)

@@ -19,11 +19,6 @@ class RunFolder:
         self.logs = path / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
 
-    @property
-    def training_log(self) -> Path:
-        """Everything the job writes, over all starts of the run."""
-        return self.logs / "train.log"
-
     def say(self, text: str, *, error: bool = False) -> None:
         """A line for the console and for this node's log."""
         stream = sys.stderr if error else sys.stdout
@@ -32,8 +27,10 @@ class RunFolder:
         with (self.logs / f"rank-{self._rank}.log").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def checkpoint_step(self, checkpoints: Path) -> int | None:
+    def checkpoint_step(self, checkpoints: Path | None) -> int | None:
         """The step of the last whole checkpoint, from verl's own note; None without one."""
+        if checkpoints is None:
+            return None
         note = checkpoints / "latest_checkpointed_iteration.txt"
         text = note.read_text().strip() if note.is_file() else ""
         return int(text) if text.isdecimal() else None
