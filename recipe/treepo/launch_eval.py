@@ -1,4 +1,4 @@
-"""Launches an evaluation on one node or many: ``python -m recipe.treepo.launch_eval [--preset NAME] [option=value]``."""
+"""Launches an evaluation: ``python -m recipe.treepo.launch_eval [--preset NAME] [option=value ...]``."""
 
 import sys
 

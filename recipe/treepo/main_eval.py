@@ -15,7 +15,9 @@ from rich.console import Console
 
 from treepo.config import ConfigError
 from treepo.evaluation.config import compose_evaluation
+from treepo.evaluation.console import show_table
 from treepo.evaluation.setup import Setup, check
+from treepo.evaluation.tables import run_tables
 from treepo.evaluation.work import EvaluationError
 
 _FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
@@ -74,7 +76,8 @@ def _evaluate(setup: Setup, console: Console) -> int:
     except (EvaluationError, RayError) as error:
         sys.stderr.write(f"{error}\nerror: the evaluation failed; the same command goes on where it was: {folder}\n")
         return _FAILED
-    console.print(outcome.report.markdown.read_text(encoding="utf-8").split("\n## ")[0].rstrip())
+    for table in run_tables(outcome.report.summary, outcome.report.arms, ())[:2]:
+        show_table(console, table)
     console.print(f"report: {outcome.report.page}")
     if outcome.failures:
         sys.stderr.write(f"error: {len(outcome.failures)} prompts failed; the same command asks them again\n")

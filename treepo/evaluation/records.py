@@ -22,6 +22,8 @@ SCHEMA = 1
 """Version of all files of a run; a reader refuses any other."""
 INDEPENDENT = "independent"
 """Sampling label of plain, independent samples: what every other one is compared with."""
+TOO_LONG = "too_long"
+"""Option of a plan: ids of the questions that are not asked since their prompts are too long, by benchmark."""
 LOG_PROB_DIGITS = 5
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")

@@ -7,7 +7,6 @@ each other without a pause. What is stored is never generated again.
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from treepo.config import TreePOConfig
 from treepo.evaluation.clock import AcceleratorClock, Took
@@ -82,12 +81,7 @@ class _Loop:
             async with asyncio.TaskGroup() as group:
                 for prompt, indices in pending:
                     await self._slots.acquire()
-                    asked = (
-                        self._independent(group, prompt, sampling, indices)
-                        if options is None
-                        else self._tree(group, prompt, sampling, options)
-                    )
-                    group.create_task(self._in_slot(asked))
+                    group.create_task(self._in_slot(group, prompt, sampling, indices, options))
         except BaseExceptionGroup as errors:
             # The first one cancelled all others.
             raise errors.exceptions[0] from errors
@@ -105,9 +99,19 @@ class _Loop:
                         raise ValueError(f"{name} question {prompt.question.id}: half of its {sampling} is stored")
                     yield prompt, indices
 
-    async def _in_slot(self, asked: Any) -> None:
+    async def _in_slot(
+        self,
+        group: asyncio.TaskGroup,
+        prompt: Prompt,
+        sampling: str,
+        indices: Sequence[int],
+        options: TreePOConfig | None,
+    ) -> None:
         try:
-            await asked
+            if options is None:
+                await self._independent(group, prompt, sampling, indices)
+            else:
+                await self._tree(group, prompt, sampling, options)
         finally:
             self._slots.release()
 

@@ -13,7 +13,7 @@ from treepo.evaluation.benchmarks import BenchmarkFile, find_benchmarks, load_be
 from treepo.evaluation.config import TREE_OPTIONS, EvaluationConfig, settle, tree_options
 from treepo.evaluation.model_folder import ModelSource, check_model, find_model, weights_digest
 from treepo.evaluation.prompts import Prompts, Tokenizer, make_prompts, read_template
-from treepo.evaluation.records import BenchmarkPlan, RunPlan
+from treepo.evaluation.records import TOO_LONG, BenchmarkPlan, RunPlan
 from treepo.evaluation.work import Work
 
 _DECIDING = (
@@ -146,7 +146,7 @@ def _deciding(setup: Setup, prompts: Mapping[str, Prompts], folder: Path, templa
     found["weights"] = weights_digest(folder)
     found["chat_template"] = hashlib.sha256(template.encode()).hexdigest()[:16]
     found["files"] = {name: each.benchmark.sha256 for name, each in prompts.items()}
-    found["too_long"] = {name: list(each.too_long) for name, each in prompts.items() if each.too_long}
+    found[TOO_LONG] = {name: list(each.too_long) for name, each in prompts.items() if each.too_long}
     for tree in list(setup.trees.values())[:1]:  # they differ in divergence alone, which their labels say
         found["treepo"] = tree.model_dump(mode="json", include=set(TREE_OPTIONS))
     return found
