@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From a bare machine to a model trained by TreePO: sets up, then makes a task and a tiny model, trains it, and reports.
+# From a bare machine to a model trained by TreePO: sets up, then makes a task and a tiny model, trains it, evaluates
+# it, and reports.
 #
 #   bash scripts/quickstart.sh [--seed N] [--out FOLDER] [treepo.max_divergence=3 treepo.segment_length=32 ...]
 #

@@ -1,4 +1,4 @@
-"""The main job on a laptop: task, model, training, report. ``bash scripts/quickstart.sh`` sets up and runs it.
+"""Task, model, training, evaluation, report on a laptop. ``bash scripts/quickstart.sh`` sets up and runs it.
 
 ``python -m recipe.treepo.quickstart --out outputs/quickstart [treepo.width=8 ...]``
 """
@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from omegaconf import DictConfig
 from rich.console import Console
 
 from treepo.compose import compose, tree_options
 from treepo.config import ConfigError
 
 PRESET = "cpu_quickstart"
+EVALUATION_PRESET = "quickstart"
+EVALUATION_FOLDER = "evaluation"
 
 # Without markup: overrides hold square brackets.
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -36,7 +39,7 @@ def main(
 ) -> None:
     """Makes a task and a tiny model, trains it with TreePO, evaluates it, and shows what came out."""
     try:
-        _check(overrides or [])
+        config = _check(overrides or [])
     except ConfigError as error:
         console.print(f"error: {error}")
         raise typer.Exit(2) from error
@@ -46,7 +49,7 @@ def main(
     from treepo.quickstart.training import TrainingError, run_training
 
     seconds: dict[str, float] = {}
-    with _stage("1/4 task and 2/4 warm-started model", "2 to 3 minutes, at once when cached", seconds):
+    with _stage("1/5 task and 2/5 warm-started model", "2 to 3 minutes, at once when cached", seconds):
         prepared = prepare(cache, console=console)
     # Another model or other options are another run: resuming would mix them.
     identity = "\n".join([prepared.model.path.name, *(overrides or [])])
@@ -64,26 +67,52 @@ def main(
     ]
     shown = shlex.join(["python", *command[1:]])
     try:
-        with _stage("3/4 training", "1 to 2 minutes of start-up, then 4 to 6 minutes", seconds):
+        with _stage("3/5 training", "1 to 2 minutes of start-up, then 4 to 6 minutes", seconds):
             console.print(f"      {shown}")
             console.print(f"      everything it prints: {run_dir / 'train.log'}")
             run_training(command, run_dir / "train.log", console=console)
+        with _stage("4/5 evaluation", "1 to 2 minutes, at once when it is there", seconds):
+            evaluation = evaluation_command(config, run_dir, prepared.task.held_out.resolve(), seed=seed)
+            console.print(f"      {shlex.join(['python', *evaluation[1:]])}")
+            run_training(evaluation, run_dir / "evaluation.log", console=console, what="evaluation")
     except TrainingError as error:
         console.print(f"error: {error}")
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
-    with _stage("4/4 report", "a few seconds", seconds):
-        outcome = write_report(run_dir, run_dir, command=shown, seconds=seconds)
+    with _stage("5/5 report", "a few seconds", seconds):
+        outcome = write_report(run_dir, run_dir, command=shown, seconds=seconds, evaluation=run_dir / EVALUATION_FOLDER)
     console.print(f"result folder: {outcome.report.parent}")
     console.print(
         f"held-out accuracy: {outcome.accuracy_before:.1%} before, {outcome.accuracy_after:.1%} after training"
     )
 
 
-def _check(overrides: Sequence[str]) -> None:
-    """Refuses what the training or the report could not work with.
+def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, seed: int) -> list[str]:
+    """The command that evaluates the last checkpoint on the held-out problems.
+
+    Args:
+        config: The training's configuration, for lengths and segments.
+        run_dir: The training's folder.
+        held_out: The held-out problems.
+        seed: Seed of the samples.
+    """
+    return [
+        *(sys.executable, "-m", "recipe.treepo.main_eval", "--config-name", EVALUATION_PRESET),
+        f"evaluation.model={(run_dir / 'checkpoints').resolve()}",
+        f"evaluation.benchmarks=[{held_out}]",
+        f"run_dir={run_dir / EVALUATION_FOLDER}",
+        f"evaluation.seed={seed}",
+        f"evaluation.prompt_length={config.data.max_prompt_length}",
+        f"evaluation.response_length={config.data.max_response_length}",
+        f"treepo.segment_length={config.treepo.segment_length}",
+        f"treepo.max_depth={config.treepo.max_depth}",
+    ]
+
+
+def _check(overrides: Sequence[str]) -> DictConfig:
+    """Composes the training's configuration, and refuses what the evaluation or the report could not work with.
 
     Raises:
         ConfigError: One line that names the option and the remedy.
@@ -101,6 +130,9 @@ def _check(overrides: Sequence[str]) -> None:
             "trainer.val_before_train=false and trainer.test_freq below 1 are refused here: the report needs the "
             "held-out accuracy before and after the training"
         )
+    if config.trainer.save_freq <= 0:
+        raise ConfigError("trainer.save_freq below 1 is refused here: the last checkpoint is evaluated")
+    return config
 
 
 @contextmanager

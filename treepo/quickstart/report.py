@@ -1,6 +1,7 @@
 """The result folder of a training run: ``report.md`` and its plots, from the run's TensorBoard logs."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +84,9 @@ def accuracy_series(scalars: Mapping[str, Series]) -> Series:
     return scalars[names[0]]
 
 
-def write_report(run_dir: Path, out: Path, *, command: str, seconds: Mapping[str, float]) -> Outcome:
+def write_report(
+    run_dir: Path, out: Path, *, command: str, seconds: Mapping[str, float], evaluation: Path | None = None
+) -> Outcome:
     """Writes ``report.md``, ``learning.png`` and ``tokens.png``.
 
     Args:
@@ -91,6 +94,7 @@ def write_report(run_dir: Path, out: Path, *, command: str, seconds: Mapping[str
         out: Where to write.
         command: The command that made the run, quoted in the report.
         seconds: How long each stage of the job took, by its name.
+        evaluation: Folder of the trained model's evaluation; None without one.
     """
     scalars = read_scalars(run_dir / "tensorboard")
     accuracy, reward = accuracy_series(scalars), scalars[_REWARD]
@@ -98,7 +102,8 @@ def write_report(run_dir: Path, out: Path, *, command: str, seconds: Mapping[str
     _plot_learning(accuracy, reward, out / "learning.png")
     _plot_tokens(scalars, out / "tokens.png")
     report = out / "report.md"
-    report.write_text(_text(scalars, accuracy, reward, run_dir, command, seconds))
+    evaluated = [] if evaluation is None else _evaluation(evaluation, report.parent)
+    report.write_text(_text(scalars, accuracy, reward, run_dir, command, seconds, evaluated))
     return Outcome(accuracy_before=accuracy[min(accuracy)], accuracy_after=accuracy[max(accuracy)], report=report)
 
 
@@ -113,6 +118,7 @@ def _text(
     run_dir: Path,
     command: str,
     seconds: Mapping[str, float],
+    evaluated: list[str],
 ) -> str:
     first, last = min(accuracy), max(accuracy)
     tokens = {label: sum(scalars[name].values()) for label, name in _TOKEN_ROWS.items()}
@@ -128,6 +134,7 @@ def _text(
         "",
         "![accuracy and reward over the steps](learning.png)",
         "",
+        *evaluated,
         "## The trees",
         "",
         "Means over the training steps.",
@@ -159,6 +166,35 @@ def _text(
         "",
     ]
     return "\n".join(lines)
+
+
+def _evaluation(folder: Path, beside: Path) -> list[str]:
+    """The trained model under independent and tree sampling, with a link to the whole report."""
+    results = json.loads((folder / "results.json").read_text())
+    pages = [f"[{name}]({os.path.relpath(folder / name, beside)})" for name in ("report.html", "report.md")]
+    rows = [
+        f"| {arm['sampling']} | {arm['overall']['value']:.1%} | {_percent(arm['hours_saved'])} "
+        f"| {_ratio(arm['generated_ratio'])} | {_ratio(arm['length_ratio'])} |"
+        for arm in results["arms"]
+    ]
+    return [
+        "## The trained model under independent and under tree sampling",
+        "",
+        f"{results['plan']['samples']} samples per held-out problem. Everything, with all answers: {', '.join(pages)}.",
+        "",
+        "| sampling | accuracy | accelerator time saved | decoded / independent | length / independent |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _sample(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs the launcher in a process of its own: its output to a file, its steps to the screen, its end under control."""
+"""Runs a training or an evaluation as a process: output to a file, steps to the screen, its end under control."""
 
 import re
 import signal
@@ -21,23 +21,24 @@ _SHOWN = (
     ("generated/in trajectories", "treepo/tokens/sharing_ratio", ".3f"),
     ("seconds", "timing_s/step", ".1f"),
 )
-_PASSED_ON = ("warning: ", "error: ", "interrupted; ")
+_PASSED_ON = ("evaluation: ", "warning: ", "error: ", "interrupted; ")
 _HEARTBEAT_SECONDS = 10.0
 _STOP_SECONDS = 60.0
 _LAST_LINES = 30
 
 
 class TrainingError(RuntimeError):
-    """A training that failed; the text is one line with its status and its log."""
+    """A training, or its evaluation, that failed; the text is one line with its status and its log."""
 
 
-def run_training(command: Sequence[str], log_path: Path, *, console: Console) -> None:
+def run_training(command: Sequence[str], log_path: Path, *, console: Console, what: str = "training") -> None:
     """Runs a command to its end.
 
     Args:
-        command: The launcher with its arguments.
+        command: The job with its arguments.
         log_path: Where everything it prints is appended.
         console: Shown the steps, the warnings, and every few seconds that time passes.
+        what: What the command is, for messages.
 
     Raises:
         TrainingError: It ended with another status than 0; its last lines were shown.
@@ -68,7 +69,7 @@ def run_training(command: Sequence[str], log_path: Path, *, console: Console) ->
                 signal.signal(number, handler)
     if status != 0:
         console.print("".join(last))
-        raise TrainingError(f"training ended with status {status}; everything it printed: {log_path}")
+        raise TrainingError(f"{what} ended with status {status}; everything it printed: {log_path}")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

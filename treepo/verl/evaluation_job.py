@@ -58,7 +58,9 @@ def run_evaluation(setup: Setup, console: Console) -> Outcome:
     config, folder = setup.config, Path(setup.config.run_dir)
     if setup.model.shards is not None:
         console.print(f"merging {setup.model.shards} into {setup.model.folder}")
-    config.actor_rollout_ref.model.path = str(merged(setup.model))
+    path = merged(setup.model)
+    # Servers run in folders of their own.
+    config.actor_rollout_ref.model.path = str(path if setup.model.on_hub else path.resolve())
     model = config.actor_rollout_ref.model
     tokenizer: Any = hf_tokenizer(model.path, trust_remote_code=model.trust_remote_code)
     prepared = prepare(setup, Path(model.path), tokenizer)

@@ -1,0 +1,130 @@
+"""The evaluation's command line: presets, variables, short forms, nodes, the dry run."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from training_run import ROOT, write_sums
+
+from treepo.config import ConfigError
+from treepo.launch.evaluation import VARIABLES, from_environment, main, parser, prepare
+from treepo.launch.job import Launch
+
+SHAPE = "vocab_size=300,hidden_size=64,intermediate_size=128,num_hidden_layers=2,num_attention_heads=2"
+TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}
+
+
+def prepared(*words: str, environment: dict[str, str] | None = None) -> Launch:
+    return prepare(parser().parse_intermixed_args(list(words)), ["evaluate"], environment or {})[0]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    sizes = {name: int(value) for name, value in (pair.split("=") for pair in SHAPE.split(","))}
+    (folder / "config.json").write_text(json.dumps({**sizes, "max_position_embeddings": 512}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def test_the_job_gets_the_preset_and_every_override() -> None:
+    job = prepared("--preset", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2").job
+    assert job.command == ("evaluate", "--config-name", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2")
+    assert (job.kind, job.log, job.accelerators, job.run_dir) == ("evaluation", "evaluation.log", 2, Path("/tmp/x"))
+    assert job.goes_on == "the same command goes on where it was in /tmp/x"
+
+
+def test_variables_stand_for_options_and_what_is_typed_wins() -> None:
+    environment = {
+        "MODEL_PATH": "/m,1/a b=c",
+        "BENCHMARKS": "aime_2024, math_500 /t/x.parquet",
+        "N": "4",
+        "TEMPERATURE": "1.0",
+        "SAMPLING": "both",
+        "DIVERGENCES": "[2,4]",
+        "TP_SIZE": "2",
+        "OUTPUT": "/out/a b",
+        "UNRELATED": "x",
+    }
+    options = parser().parse_intermixed_args(["evaluation.n=8"])
+    config = prepare(options, ["evaluate"], environment)[1]
+    found = config.evaluation
+    assert (found.model, found.n, found.temperature, found.sampling) == ("/m,1/a b=c", 8, 1.0, "both")
+    assert list(found.benchmarks) == ["aime_2024", "math_500", "/t/x.parquet"]
+    assert (list(found.divergences), found.tensor_parallel_size, config.run_dir) == ([2, 4], 2, "/out/a b")
+    assert from_environment({}) == []
+
+
+def test_the_script_names_every_variable() -> None:
+    script = (ROOT / "recipe/treepo/run_treepo_eval.sh").read_text()
+    assert [name for name in VARIABLES if name not in script] == []
+
+
+def test_short_forms_are_hydra_overrides() -> None:
+    words = ["--model", "/m,1/a b", "--benchmark", "/t/a b.parquet", "--benchmark", "math_500"]
+    options = parser().parse_intermixed_args([*words, "--sampling", "tree", "--divergence", "2", "--divergence", "8"])
+    found = prepare(options, ["evaluate"], {})[1].evaluation
+    assert (found.model, list(found.benchmarks)) == ("/m,1/a b", ["/t/a b.parquet", "math_500"])
+    assert (found.sampling, list(found.divergences)) == ("tree", [2, 8])
+
+
+def test_the_scheduler_decides_over_a_presets_number_of_nodes() -> None:
+    launch = prepared(environment=TWO_NODES)
+    assert launch.job.command[-1] == "evaluation.nodes=2"
+    assert (launch.cluster.nodes, launch.cluster.rank, launch.job.accelerators) == (2, 1, 8)
+    with pytest.raises(ConfigError, match=r"evaluation.nodes=3 .*contradicts NNODES=2, NODE_RANK=1"):
+        prepared("evaluation.nodes=3", environment=TWO_NODES)
+    with pytest.raises(ConfigError, match=r"evaluation.nodes=2 is refused: .*TREEPO_NODE_RANK"):
+        prepared("evaluation.nodes=2")
+
+
+def test_a_dry_run_prints_configuration_memory_and_servers(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("N", "4")
+    table = write_sums(tmp_path / "sums.parquet", 4, seed=0)
+    words = ["--preset", "quickstart", "--dry-run", "--model", str(model), "--benchmark", str(table)]
+    assert main(["evaluate"], [*words, f"run_dir={tmp_path / 'run'}", "treepo.max_depth=4"]) == 0
+    captured = capsys.readouterr()
+    assert "from the environment: evaluation.n=4\n" in captured.out
+    assert f"    path: {model}\n" in captured.out
+    assert "engine weights" in captured.out
+    assert "1 servers, 64 prompts in flight" in captured.out
+    assert "warning: treepo.max_depth x treepo.segment_length = 128 is below" in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_without_the_model_prints_all_and_then_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["--dry-run", "--model", "/nowhere", "--model-shape", SHAPE, f"evaluation.data_dir={tmp_path}"]
+    assert main(["evaluate"], words) == 2
+    captured = capsys.readouterr()
+    assert "cache per trajectory" in captured.out
+    assert captured.err.startswith("error: evaluation.model=/nowhere is refused: there is no such folder")
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["evaluation.tempature=1"], "evaluation.tempature is not an option; did you mean evaluation.temperature?"),
+        (["--sampling", "trees"], "evaluation.sampling='trees' is refused"),
+        (["--join-limit", "0"], "--join-limit must be above 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(words: list[str], refusal: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate"], words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {refusal}")
+
+
+def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
+    script = ROOT / "recipe/treepo/run_treepo_eval.sh"
+    environment = {**os.environ, "TEMPERATURE": "-1"}
+    found = subprocess.run(
+        ["bash", str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (found.returncode, found.stderr[:40]) == (2, "error: evaluation.temperature=-1 is refused"[:40])
