@@ -65,8 +65,10 @@ def _evaluate(setup: Setup, console: Console) -> int:
 
     from treepo.verl.evaluation_job import run_evaluation
 
+    # Before and after the generation, which notices signals itself; what nohup ignores stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     folder = setup.config.run_dir
     try:
         outcome = run_evaluation(setup, console)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from treepo.compose import compose, resolve
+from treepo.compose import adopt_environment, compose, resolve
 from treepo.config import ConfigError
 
 _REFUSED = 2
@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(OmegaConf.to_yaml(config))
             return 0
         resolve(config)
+        adopt_environment(config)
         # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
         from treepo.verl.preflight import check
 

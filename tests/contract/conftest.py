@@ -11,7 +11,7 @@ from tiny_stack import PRESET, write_tiny_model
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DictConfig]:
-    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=4) as config:
+    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=5) as config:
         yield config
 
 

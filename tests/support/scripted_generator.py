@@ -27,12 +27,14 @@ class ScriptedGenerator:
     Attributes:
         asked: Every call: sampling, question, seed.
         forgotten: Calls that had been made each time the prefixes were forgotten.
+        warm_ups: Times it was warmed up.
         most_prompts: Most prompts that were generated at a time.
     """
 
     def __init__(self, *, killed_after: int | None = None, broken: Sequence[str] = (), short: bool = False) -> None:
         self.asked: list[tuple[str, str, int]] = []
         self.forgotten: list[int] = []
+        self.warm_ups = 0
         self.most_prompts = 0
         self._killed_after, self._broken, self._short = killed_after, broken, short
         self._running: list[str] = []
@@ -45,6 +47,10 @@ class ScriptedGenerator:
         await self._work(tree_label(options.max_divergence), prompt, options.seed)
         width = options.width - self._short
         return self._generated([_response(options.seed + index, index) for index in range(width)])
+
+    async def warm_up(self, prompt: Prompt) -> None:
+        assert not self.asked
+        self.warm_ups += 1
 
     async def forget_prefixes(self) -> None:
         assert not self._running

@@ -60,6 +60,10 @@ class Generator(Protocol):
         """One tree of `options.width` samples; its draws follow from `options.seed` and the question."""
         ...
 
+    async def warm_up(self, prompt: Prompt) -> None:
+        """Brings every engine up to speed, so that its slow first steps are in no sample's time."""
+        ...
+
     async def forget_prefixes(self) -> None:
         """Empties the prefix caches; nothing is running then."""
         ...

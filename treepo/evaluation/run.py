@@ -63,6 +63,7 @@ class _Loop:
         self._work, self._generator, self._writer = work, generator, writer
         self._judge, self._progress, self._threads = judge, progress, threads
         self._clock = AcceleratorClock(work.accelerators)
+        self._warm = False
         # A slot is free again when its prompt is generated; the backlog holds back the engine where judging is slower.
         self._slots = asyncio.Semaphore(work.prompts_in_flight)
         self._backlog = asyncio.Semaphore(4 * work.judges + work.prompts_in_flight)
@@ -75,6 +76,12 @@ class _Loop:
         self._progress.begin(sampling, total=total, done=total - lacking)
         if not pending:
             return
+        if not self._warm:
+            try:
+                await self._generator.warm_up(pending[0][0])
+            except Exception as error:
+                raise EvaluationError(f"the engine does not work: {error}") from error
+            self._warm = True
         await self._generator.forget_prefixes()
         options = self._work.trees.get(sampling)
         try:

@@ -124,7 +124,8 @@ async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, cancel)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, cancel)
     try:
         return await task
     except asyncio.CancelledError:

@@ -24,6 +24,8 @@ from treepo.verl.tree_client import grow_on_server
 from treepo.verl.tree_job import TreeJob
 from treepo.verl.tree_server import use_tree_servers
 
+_WARM_UP_SAMPLES, _WARM_UP_TOKENS = 32, 32
+
 
 class ServerGenerator:
     """Samples and trees from servers that run; see :class:`treepo.evaluation.generator.Generator`.
@@ -100,6 +102,21 @@ class ServerGenerator:
         )
         grown = await grow_on_server(self._client, job)
         return _of_tree(grown.tree, discarded=grown.discarded_tokens, log_probs=self._log_probs)
+
+    async def warm_up(self, prompt: Prompt) -> None:
+        """Some short samples on every server, that are thrown away.
+
+        Raises:
+            RayError: A server does not answer.
+        """
+        params = {**self._params, "max_tokens": min(_WARM_UP_TOKENS, self._longest), "logprobs": True, "seed": 0}
+        await asyncio.gather(
+            *(
+                # Names of their own: the balancer shares them out evenly.
+                self._client.generate(f"warm-up/{number}", prompt_ids=list(prompt.tokens), sampling_params=dict(params))
+                for number in range(_WARM_UP_SAMPLES * len(self._replicas))
+            )
+        )
 
     async def forget_prefixes(self) -> None:
         """Empties the servers' prefix caches."""

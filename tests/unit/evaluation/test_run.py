@@ -62,6 +62,7 @@ def test_samplings_have_the_engine_to_themselves_and_an_empty_cache(tmp_path: Pa
     run(tmp_path, judge, generator)
     assert [sampling for sampling, _, _ in generator.asked] == [INDEPENDENT] * 18 + [TREE] * 6
     assert generator.forgotten == [0, 18]
+    assert generator.warm_ups == 1
     assert generator.most_prompts == 3
 
 
@@ -104,7 +105,7 @@ def test_a_finished_run_asks_nothing(tmp_path: Path, judge: Judge) -> None:
     run(tmp_path, judge, ScriptedGenerator())
     again = ScriptedGenerator()
     assert run(tmp_path, judge, again) == []
-    assert (again.asked, again.forgotten) == ([], [])
+    assert (again.asked, again.forgotten, again.warm_ups) == ([], [], 0)
 
 
 def test_one_prompts_failure_is_its_own_and_the_next_start_asks_it_again(tmp_path: Path, judge: Judge) -> None:
@@ -124,6 +125,17 @@ def test_an_engine_that_fails_all_prompts_ends_the_run(tmp_path: Path, judge: Ju
     with pytest.raises(EvaluationError, match=r"3 prompts failed, more than evaluation.max_failures=2; the last one: "):
         run(tmp_path, judge, generator)
     assert len({question for _, question, _ in generator.asked}) <= 4
+
+
+def test_an_engine_that_does_not_work_ends_the_run_before_the_first_prompt(tmp_path: Path, judge: Judge) -> None:
+    class Dead(ScriptedGenerator):
+        async def warm_up(self, prompt: Prompt) -> None:
+            raise ConnectionError("no server")
+
+    generator = Dead()
+    with pytest.raises(EvaluationError, match="the engine does not work: no server"):
+        run(tmp_path, judge, generator)
+    assert generator.asked == []
 
 
 def test_a_tree_of_another_size_is_a_failure_and_none_of_it_is_stored(tmp_path: Path, judge: Judge) -> None:

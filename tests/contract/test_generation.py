@@ -1,0 +1,167 @@
+"""An evaluation on verl's servers: samples, trees, and a run that is killed and goes on."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from omegaconf import DictConfig
+from probe_server import Stack
+from tiny_stack import PRESET
+from training_run import TrainingRun, write_sums
+from transformers import AutoTokenizer
+
+from treepo.evaluation import INDEPENDENT, Sample, StoredRun
+from treepo.evaluation.config import compose_evaluation
+from treepo.evaluation.generator import Generated
+from treepo.evaluation.prompts import Prompt
+from treepo.evaluation.setup import Setup, check, prepare
+from treepo.tree import FinishReason
+from treepo.verl.end_tokens import end_tokens
+from treepo.verl.generation import ServerGenerator
+
+QUESTIONS, SAMPLES, TREE = 24, 4, "tree d=2"
+
+pytestmark = pytest.mark.skipif(PRESET != "cpu_quickstart", reason="the evaluation's preset is the CPU's")
+
+
+class Evaluation(TrainingRun):
+    command = (TrainingRun.command[0], "-m", "recipe.treepo.main_eval")
+
+
+def words(model: Path, table: Path, folder: Path) -> list[str]:
+    return [
+        f"evaluation.model={model}",
+        f"evaluation.benchmarks=[{table}]",
+        f"run_dir={folder}",
+        f"evaluation.n={SAMPLES}",
+        "evaluation.divergences=[2]",
+        "evaluation.prompts_in_flight=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def setup(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    folder = tmp_path_factory.mktemp("evaluation")
+    table = write_sums(folder / "sums.parquet", QUESTIONS, seed=0)
+    return check(compose_evaluation("quickstart", words(stack.model, table, folder / "run")))
+
+
+@pytest.fixture(scope="module")
+def prompts(stack: Stack, setup: Setup) -> tuple[Prompt, ...]:
+    tokenizer: Any = AutoTokenizer.from_pretrained(stack.model)
+    return prepare(setup, stack.model, tokenizer).prompts["sums"].prompts
+
+
+@pytest.fixture(scope="module")
+def generator(stack: Stack, setup: Setup) -> ServerGenerator:
+    eos = end_tokens(str(stack.model), stack.eos)
+    assert eos == {stack.eos}
+    return ServerGenerator(stack.client, [stack.replica], setup, eos_token_ids=eos)
+
+
+def lengths(generated: Generated) -> list[int]:
+    return [len(response.tokens) for response in generated.responses]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_sample_repeats_with_its_seed_and_reads_its_siblings_prompt_from_the_cache(
+    stack: Stack, generator: ServerGenerator, prompts: tuple[Prompt, ...]
+) -> None:
+    await generator.forget_prefixes()
+    first = await generator.sample(prompts[0], seed=2**63 - 1)
+    again, other = await asyncio.gather(*(generator.sample(prompts[0], seed=seed) for seed in (2**63 - 1, 7)))
+    assert list(first.responses[0].tokens) == list(again.responses[0].tokens)
+    assert list(first.responses[0].tokens) != list(other.responses[0].tokens)
+    assert (first.cached_tokens, first.prefix_tokens) == (0, len(prompts[0].tokens))
+    response = first.responses[0]
+    assert response.log_probs is not None
+    assert lengths(first) == [len(response.log_probs)] == [first.tokens_generated]
+    for one in (first, again, other):
+        ended = one.responses[0].tokens[-1] == stack.eos
+        assert one.responses[0].finish == (FinishReason.EOS if ended else FinishReason.MAX_TOKENS)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_tree_has_all_samples_and_repeats_with_its_seed(
+    generator: ServerGenerator, prompts: tuple[Prompt, ...], setup: Setup
+) -> None:
+    options = setup.trees[TREE].model_copy(update={"seed": 5})
+    first, again = [await generator.grow(prompts[1], options=options) for _ in range(2)]
+    other = await generator.grow(prompts[1], options=options.model_copy(update={"seed": 6}))
+    assert [list(response.tokens) for response in first.responses] == [list(one.tokens) for one in again.responses]
+    assert first.responses != other.responses
+    assert len(first.responses) == SAMPLES
+    for response in first.responses:
+        assert response.path is not None
+        assert sum(response.path.node_lengths) == len(response.tokens) == len(response.log_probs or ())
+    assert first.tokens_generated <= sum(lengths(first))
+    assert max(lengths(first)) <= setup.options.response_length
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_prompt_that_leaves_no_room_fails_alone(
+    generator: ServerGenerator, prompts: tuple[Prompt, ...], setup: Setup
+) -> None:
+    endless = Prompt(question=prompts[0].question, tokens=prompts[0].tokens * 60, text="")
+    outcomes = await asyncio.gather(
+        generator.sample(endless, seed=0),
+        generator.grow(endless, options=setup.trees[TREE]),
+        generator.sample(prompts[0], seed=0),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [True, True, False]
+
+
+def stored(folder: Path) -> dict[tuple[str, str, int], Sample]:
+    return {sample.key: sample for sample in StoredRun(folder).samples("sums", log_probs=True)}
+
+
+def test_a_run_that_is_killed_goes_on_without_loss_or_repetition(
+    cluster: DictConfig, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    table = write_sums(tmp_path / "sums.parquet", QUESTIONS, seed=0)
+    folder = tmp_path / "run"
+    joined = [
+        f"++ray_kwargs.ray_init.address='{ray.get_runtime_context().gcs_address}'",
+        *(f"++ray_kwargs.ray_init.{name}=null" for name in ("num_cpus", "num_gpus", "object_store_memory")),
+    ]
+    command = ["--config-name", "quickstart", *words(cluster.actor_rollout_ref.model.path, table, folder), *joined]
+
+    killed = Evaluation(command)
+    request.addfinalizer(killed.end)
+    killed.wait_for(f"evaluation: {2 * QUESTIONS * SAMPLES} samples to generate", seconds=60)
+    file = folder / "samples/sums.jsonl"
+    limit = time.monotonic() + 120
+    # In the middle of the trees, so that some of either kind are there.
+    while file.read_bytes().count(TREE.encode()) < 3 * SAMPLES:
+        assert killed.process.poll() is None, killed.tail()
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    killed.process.kill()
+    killed.process.wait()
+    before, calls_before = stored(folder), StoredRun(folder).calls()
+    assert QUESTIONS * SAMPLES < len(before) < 2 * QUESTIONS * SAMPLES
+
+    second = Evaluation(command)
+    request.addfinalizer(second.end)
+    assert second.wait(seconds=120) == 0, second.tail()
+    asked = re.search(r"evaluation: (\d+) samples to generate", "".join(second.output))
+    assert asked is not None
+    after, calls = stored(folder), StoredRun(folder).calls()
+    assert int(asked[1]) == 2 * QUESTIONS * SAMPLES - len(before)
+    assert before.items() <= after.items()
+    assert len(after) == 2 * QUESTIONS * SAMPLES
+    assert Counter(sampling for sampling, *_ in after) == dict.fromkeys((INDEPENDENT, TREE), QUESTIONS * SAMPLES)
+    # A kill between the two files costs one call's record at most, and none is there twice.
+    generated = Counter(
+        {sampling: sum(c.trajectories for c in calls if c.sampling == sampling) for sampling in (INDEPENDENT, TREE)}
+    )
+    assert QUESTIONS * SAMPLES * 2 - SAMPLES <= generated.total() <= QUESTIONS * SAMPLES * 2
+    assert calls[: len(calls_before)] == calls_before
+    for name in ("report.md", "report.html", "results.json", "samples/sums.parquet", "config.yaml"):
+        assert (folder / name).is_file(), name

@@ -1,0 +1,78 @@
+"""An evaluation through its launcher, on two nodes of one cluster: killed, and resumed to the end."""
+
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_stack import write_tiny_model
+from training_run import TrainingRun, write_sums
+
+from treepo.evaluation import StoredRun
+
+QUESTIONS, SAMPLES = 48, 4
+ALL = 2 * QUESTIONS * SAMPLES
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.nightly]
+
+
+class Script(TrainingRun):
+    command = ("bash", "recipe/treepo/run_treepo_eval.sh")
+
+
+@pytest.fixture
+def ray_dir() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="treepo-test-", dir="/tmp"))  # the path of a socket is short
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_two_nodes_evaluate_a_model_and_a_killed_head_loses_nothing(
+    tmp_path: Path, ray_dir: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = tmp_path / "run"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    arguments = [
+        *("--preset", "quickstart", "--sampling", "both", "--divergence", "2", f"run_dir={folder}"),
+        f"--model={write_tiny_model(tmp_path / 'model')}",
+        f"--benchmark={write_sums(tmp_path / 'sums.parquet', QUESTIONS, seed=0)}",
+        *("--join-limit", "90", "--stop-limit", "15", "evaluation.prompts_in_flight=4"),
+    ]
+
+    def start(rank: int) -> Script:
+        place = {"NNODES": "2", "NODE_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "TREEPO_PORT": port}
+        run = Script(arguments, **place, N=str(SAMPLES), RAY_TMPDIR=str(ray_dir))
+        request.addfinalizer(run.end)
+        return run
+
+    head, worker = start(0), start(1)
+    head.wait_for("2 servers on 2 accelerators", seconds=200)
+    samples = folder / "samples/sums.jsonl"
+    limit = time.monotonic() + 200
+    while samples.read_bytes().count(b"\n") < ALL // 4:
+        assert head.process.poll() is None, head.tail()
+        assert time.monotonic() < limit, head.tail()
+        time.sleep(0.02)
+    head.note_family()
+    worker.note_family()
+    head.process.kill()
+    assert worker.wait(seconds=60) == 1
+    assert [*head.survivors(seconds=15), *worker.survivors(seconds=15)] == []
+    before = {sample.key: sample for sample in StoredRun(folder).samples("sums")}
+    assert ALL // 4 <= len(before) < ALL
+
+    head, worker = start(0), start(1)
+    assert head.wait(seconds=200) == 0, head.tail()
+    assert worker.wait(seconds=60) == 0, worker.tail()
+    asked = re.findall(r"evaluation: (\d+) samples to generate", (folder / "logs/evaluation.log").read_text())
+    assert [int(count) for count in asked] == [ALL, ALL - len(before)]
+    after = {sample.key: sample for sample in StoredRun(folder).samples("sums")}
+    assert before.items() <= after.items()
+    assert Counter(sampling for sampling, *_ in after) == {"independent": ALL // 2, "tree d=2": ALL // 2}
+    assert (folder / "report.html").is_file()
