@@ -1,5 +1,6 @@
 """Composes a configuration from ``configs/`` with Hydra, and says in one line what is wrong with it."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -70,6 +71,17 @@ def resolve(config: DictConfig) -> None:
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
+
+
+def adopt_environment(config: DictConfig) -> None:
+    """Takes over the environment of the workers: verl looks for its platform when it is imported, here as there.
+
+    Args:
+        config: A resolved configuration.
+    """
+    os.environ.update(
+        {str(name): str(value) for name, value in config.ray_kwargs.ray_init.runtime_env.env_vars.items()}
+    )
 
 
 def tree_options(config: DictConfig) -> TreePOConfig:
