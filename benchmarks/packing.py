@@ -1,10 +1,13 @@
-"""What packing costs and gives: `python -m benchmarks.packing exactness|layout|split|time`."""
+"""What packing costs and gives: `python -m benchmarks.packing exactness|engine|layout|split|time`."""
 
 import argparse
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+
+import torch
 
 from benchmarks.packing_passes import CONFIGS, differences, grow_rows, make_model, pass_by_rows, pass_packed
 from treepo.packing import Rows, Walk, lay_out, read_out, split_tree, walk_trees
@@ -43,6 +46,17 @@ def exactness(rounds: int) -> Iterator[str]:
                 worst = {name: max(error, worst.get(name, 0.0)) for name, error in found.items()}
             numbers = " | ".join(f"{error:.1e}" for error in worst.values())
             yield f"| {kind} | {label} | {statistics.mean(ratios):.2f} | {numbers} |"
+
+
+def engine(rounds: int) -> Iterator[str]:
+    """A Markdown table: the packed engine against verl's own, through several updates."""
+    if not torch.cuda.is_available():
+        # Before anything imports verl.
+        os.environ |= {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda"}
+        os.environ["VERL_USE_EXTERNAL_MODULES"] = "treepo.verl.cpu"
+    from benchmarks.engine_passes import table
+
+    yield from table(rounds)
 
 
 def layout_cost(rounds: int) -> Iterator[str]:
@@ -124,13 +138,12 @@ def _median(function: Callable[[], object], rounds: int) -> float:
 def main() -> None:
     """Prints what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("exactness", "layout", "split", "time"))
+    parser.add_argument("what", choices=("exactness", "engine", "layout", "split", "time"))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    for line in {"exactness": exactness, "layout": layout_cost, "split": split_gap, "time": timing}[args.what](
-        args.rounds
-    ):
-        print(line)
+    printed = {"exactness": exactness, "engine": engine, "layout": layout_cost, "split": split_gap, "time": timing}
+    for line in printed[args.what](args.rounds):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

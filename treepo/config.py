@@ -187,6 +187,14 @@ class AdvantageConfig(_Options):
     )
 
 
+class PackingConfig(_Options):
+    """Options ``treepo.packing.*``: log-probs and updates that compute shared tokens once."""
+
+    enabled: bool | None = Field(
+        default=None, description="Whether trees are packed; null: where that is exact, true: there or not at all."
+    )
+
+
 class TreePOConfig(_Options):
     """Options ``treepo.*``."""
 
@@ -213,6 +221,7 @@ class TreePOConfig(_Options):
     budget: BudgetConfig = BudgetConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     rollout: RolloutConfig = RolloutConfig()
+    packing: PackingConfig = PackingConfig()
 
     @model_validator(mode="after")
     def _cross_checks(self) -> "TreePOConfig":

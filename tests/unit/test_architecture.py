@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "config_docs": set(),
     "launch": {"compose", "verl", "evaluation"},
     "evaluation": {"rollout", "advantage", "tree", "compose"},
-    "verl": {"rollout", "advantage", "viewer", "tree", "compose", "evaluation"},
+    "verl": {"rollout", "advantage", "packing", "viewer", "tree", "compose", "evaluation"},
     **{name: set() for name in GROUND},
 }
 HOST = {"verl", "vllm", "ray", "transformers", "transfer_queue"}

@@ -67,6 +67,12 @@ def check_model(config: PretrainedConfig) -> None:
     Raises:
         ValueError: The model type, sliding-window layers, attention dropout or a moving rotary embedding.
     """
+    if reason := obstacle(config):
+        raise ValueError(f"treepo.packing does not support {reason}; train it row by row")
+
+
+def obstacle(config: PretrainedConfig) -> str | None:
+    """What about a model a packed forward would not compute exactly; None if nothing."""
     rope = getattr(config, "rope_parameters", None) or {}
     reasons = {
         f"model type {config.model_type!r} (supported: {', '.join(MODEL_TYPES)})": config.model_type not in MODEL_TYPES,
@@ -75,9 +81,7 @@ def check_model(config: PretrainedConfig) -> None:
         f"attention_dropout {getattr(config, 'attention_dropout', 0.0)}": getattr(config, "attention_dropout", 0.0) > 0,
         f"rope_type {rope.get('rope_type')!r}": rope.get("rope_type") in MOVING_ROPE,
     }
-    refused = [reason for reason, holds in reasons.items() if holds]
-    if refused:
-        raise ValueError(f"treepo.packing does not support {refused[0]}; train it row by row")
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def packed_attention(

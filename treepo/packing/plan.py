@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from treepo.packing.ranks import share_over_ranks
 from treepo.packing.rows import Rows, Walk, walk_trees
 from treepo.packing.split import split_tree
 
@@ -61,14 +62,33 @@ def plan_micro_batches(rows: Rows, *, max_tokens: int, min_batches: int = 1) -> 
         batches += _halve(batches.pop())
     planned = [
         MicroBatch(rows=tuple(row for unit in batch for row in unit.order), packed_tokens=_size(batch))
-        for batch in sorted(batches, key=_size, reverse=True)
+        for batch in batches
     ]
+    return _planned(rows, trees, planned)
+
+
+def plan_equal_rows(rows: Rows, *, batches: int) -> Plan:
+    """Splits rows into micro-batches of equally many rows, trees whole where they fit, packed tokens in balance.
+
+    Args:
+        rows: The rows of one mini-batch on one rank.
+        batches: Micro-batches; divides the rows.
+
+    Raises:
+        ValueError: It does not.
+    """
+    trees = walk_trees(rows)
+    shares = share_over_ranks(trees, ranks=batches)
+    return _planned(rows, trees, [MicroBatch(rows=share.rows, packed_tokens=share.packed_tokens) for share in shares])
+
+
+def _planned(rows: Rows, trees: list[Walk], batches: list[MicroBatch]) -> Plan:
     tree_tokens = sum(tree.size for tree in trees)
     return Plan(
-        batches=tuple(planned),
+        batches=tuple(sorted(batches, key=lambda batch: batch.packed_tokens, reverse=True)),
         row_tokens=len(rows.tokens),
         tree_tokens=tree_tokens,
-        repeated_tokens=sum(batch.packed_tokens for batch in planned) - tree_tokens,
+        repeated_tokens=sum(batch.packed_tokens for batch in batches) - tree_tokens,
     )
 
 

@@ -19,21 +19,30 @@ class RankShare:
     packed_tokens: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unit:
+    """A tree or a part of one, with its numbers counted once: they are compared very often."""
+
+    rows: tuple[int, ...]
+    width: int
+    size: int
+
+
 @dataclass(slots=True)
 class _Rank:
     room: int
-    units: list[Walk] = field(default_factory=list)
+    units: list[_Unit] = field(default_factory=list)
     tokens: int = 0
 
-    def take(self, unit: Walk) -> None:
+    def take(self, unit: _Unit) -> None:
         self.units.append(unit)
         self.tokens += unit.size
-        self.room -= len(unit.order)
+        self.room -= unit.width
 
-    def give(self, unit: Walk) -> None:
+    def give(self, unit: _Unit) -> None:
         self.units.remove(unit)
         self.tokens -= unit.size
-        self.room += len(unit.order)
+        self.room += unit.width
 
 
 def share_over_ranks(trees: Sequence[Walk], *, ranks: int) -> tuple[RankShare, ...]:
@@ -56,12 +65,31 @@ def share_over_ranks(trees: Sequence[Walk], *, ranks: int) -> tuple[RankShare, .
     row_count = sum(len(tree.order) for tree in trees)
     if row_count % ranks:
         raise ValueError(f"packing: {row_count} rows cannot be shared evenly by {ranks} ranks")
-    places = [_Rank(room=row_count // ranks) for _ in range(ranks)]
+    return tuple(
+        RankShare(
+            rows=tuple(row for part in parts for row in part.order), packed_tokens=sum(part.size for part in parts)
+        )
+        for parts in share_by_room(trees, rooms=[row_count // ranks] * ranks)
+    )
+
+
+def share_by_room(trees: Sequence[Walk], *, rooms: Sequence[int]) -> list[list[Walk]]:
+    """The same over places that have room for different numbers of rows.
+
+    Args:
+        trees: The trees.
+        rooms: Rows of each place; together as many as the trees have.
+
+    Returns:
+        Per place the trees, or parts of them, that it gets.
+    """
+    assert sum(rooms) == sum(len(tree.order) for tree in trees), "there is as much room as there are rows"
+    places = [_Rank(room=room) for room in rooms]
     homeless: list[Walk] = []
     for tree in sorted(trees, key=lambda tree: (len(tree.order), tree.size), reverse=True):
         fitting = [rank for rank in places if rank.room >= len(tree.order)]
         if fitting:
-            min(fitting, key=lambda rank: rank.tokens).take(tree)
+            min(fitting, key=lambda rank: rank.tokens).take(_unit(tree))
         else:
             homeless.append(tree)
     for tree in homeless:
@@ -69,18 +97,20 @@ def share_over_ranks(trees: Sequence[Walk], *, ranks: int) -> tuple[RankShare, .
         while placed < len(tree.order):
             widest = max(places, key=lambda rank: (rank.room, -rank.tokens))
             part = tree.part(range(placed, min(placed + widest.room, len(tree.order))))
-            widest.take(part)
+            widest.take(_unit(part))
             placed += len(part.order)
     _even_out(places)
-    return tuple(_share(trees, {row for unit in rank.units for row in unit.order}) for rank in places)
+    return [_whole(trees, {row for unit in rank.units for row in unit.rows}) for rank in places]
 
 
-def _share(trees: Sequence[Walk], rows: set[int]) -> RankShare:
+def _unit(tree: Walk) -> _Unit:
+    return _Unit(rows=tree.order, width=len(tree.order), size=tree.size)
+
+
+def _whole(trees: Sequence[Walk], rows: set[int]) -> list[Walk]:
     """A rank's rows tree by tree; several parts of one tree, once on the same rank, are one part again."""
-    parts = [tree.part([place for place, row in enumerate(tree.order) if row in rows]) for tree in trees]
-    return RankShare(
-        rows=tuple(row for part in parts for row in part.order), packed_tokens=sum(part.size for part in parts)
-    )
+    chosen = ([place for place, row in enumerate(tree.order) if row in rows] for tree in trees)
+    return [tree.part(places) for tree, places in zip(trees, chosen, strict=True) if places]
 
 
 def _even_out(places: list[_Rank]) -> None:
@@ -93,7 +123,7 @@ def _even_out(places: list[_Rank]) -> None:
             for unit in busiest.units
             for swapped in other.units
             if other is not busiest
-            and len(unit.order) == len(swapped.order)
+            and unit.width == swapped.width
             and 0 < (gain := unit.size - swapped.size) < busiest.tokens - other.tokens
         ]
         if not exchanges:

@@ -7,6 +7,7 @@ import numpy as np
 
 from treepo.config import TreePOConfig
 from treepo.tree import FinishReason
+from treepo.verl.packing import METRICS
 from treepo.verl.rows import TreeFields
 
 
@@ -71,3 +72,19 @@ def tree_metrics(
             np.mean([entry["reason"] == reason.value for entry in fields])
         )
     return metrics
+
+
+def sort_packing_metrics(metrics: dict[str, float]) -> None:
+    """Moves what the packed engine counted from ``actor/`` to ``treepo/``, and adds the share of tokens computed.
+
+    The counts are means over the ranks and mini-batches of an update. Without that engine nothing changes.
+
+    Args:
+        metrics: The step's metrics, changed in place.
+    """
+    counts = [name for name in metrics if name.startswith(f"actor/{METRICS}")]
+    for name in counts:
+        metrics[f"treepo/{name.removeprefix('actor/')}"] = metrics.pop(name)
+    if counts:
+        ours = f"treepo/{METRICS}"
+        metrics[f"{ours}token_ratio"] = metrics[f"{ours}packed_tokens"] / metrics[f"{ours}row_tokens"]

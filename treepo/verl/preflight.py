@@ -14,6 +14,7 @@ from treepo.config import ConfigError, TreePOConfig
 from treepo.datasets.parquet import check_parquet
 from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend
+from treepo.verl.packing import obstacle, packs
 
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
@@ -46,6 +47,7 @@ def check(config: DictConfig) -> list[str]:
     _check_model(config.actor_rollout_ref.model)
     _check_as_verl_does(config)
     return _warnings(config, options)
+    packs(config, options, look_up=False)
 
 
 def _check_as_verl_does(config: DictConfig) -> None:
@@ -241,6 +243,11 @@ def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
         correction and (correction.bypass_mode or correction.rollout_is)
     ):
         warnings.append(
+    unpacked = obstacle(config, look_up=False) if options.packing.enabled is None else None
+    if unpacked is not None:
+        warnings.append(
+            f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
+        )
             "trainer.v1.trainer_mode=colocate_async without algorithm.rollout_correction.bypass_mode=true or "
             "algorithm.rollout_correction.rollout_is=token: tokens of older weights are trained as if they were new"
         )

@@ -21,10 +21,14 @@ class TreeTaskRunner(_TaskRunner):
         from treepo.compose import tree_options
         from treepo.policies import RolloutBackend
         from treepo.verl.backend import backend
+        from treepo.verl.packing import packs, use_packed_engine
         from treepo.verl.trainer import use_tree_trainer
 
+        options = tree_options(config)
         use_tree_trainer()
-        if backend(config, tree_options(config)) is RolloutBackend.IN_ENGINE:
+        if packs(config, options):
+            use_packed_engine(config)
+        if backend(config, options) is RolloutBackend.IN_ENGINE:
             from treepo.verl.tree_server import use_tree_servers
 
             use_tree_servers()

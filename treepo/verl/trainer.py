@@ -18,7 +18,9 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from treepo.advantage import ESTIMATORS, subgroup_share
 from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
-from treepo.verl.metrics import tree_metrics
+from treepo.verl.metrics import sort_packing_metrics, tree_metrics
+from treepo.verl.packing import uses_packed_engine
+from treepo.verl.packing_order import packing_order
 from treepo.verl.padding import spread_padding
 from treepo.verl.rows import TreeFields, tree_row
 from treepo.verl.tree_dump import dump_trees
@@ -29,8 +31,8 @@ logger = logging.getLogger(__name__)
 class TreeHooks(PPOTrainer):
     """What trees need of any of verl's trainers; stands before one of them in a class's bases.
 
-    Hands node paths to the estimators, adds the tree's metrics under ``treepo/``, shares padding rows out among the
-    mini-batches, and bounds the prompts of a step under dynamic sampling.
+    Hands node paths to the estimators, adds the tree's metrics under ``treepo/``, shares padding rows, and trees that
+    are packed, out among the mini-batches, and bounds the prompts of a step under dynamic sampling.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -96,10 +98,27 @@ class TreeHooks(PPOTrainer):
         padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
         metrics["treepo/padding_share"] = sum(padding) / len(padding)
         mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
+        ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
         # During the critic's warm-up the actor is not updated, and a batch need not be whole mini-batches of it.
-        if any(padding) and len(padding) % mini_batch == 0:
-            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
-            batch.reorder(spread_padding(padding, ranks=ranks, mini_batches=len(padding) // mini_batch))
+        mini_batches = 1 if len(padding) % mini_batch else len(padding) // mini_batch
+        if uses_packed_engine(self.config):
+            uids, fields = self._tree_fields(batch)
+            order, metrics["treepo/packing/rank_imbalance"] = packing_order(
+                uids,
+                fields,
+                prompt_lengths=[tag["prompt_len"] for tag in batch.tags],
+                padding=padding,
+                ranks=ranks,
+                mini_batches=mini_batches,
+            )
+            batch.reorder(order)
+        elif any(padding) and not len(padding) % mini_batch:
+            batch.reorder(spread_padding(padding, ranks=ranks, mini_batches=mini_batches))
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        batch = super()._update_actor(batch, metrics)
+        sort_packing_metrics(metrics)
         return batch
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from benchmarks.packing import best_split
 from benchmarks.packing_passes import grow_rows
-from treepo.packing import Rows, Walk, lay_out, plan_micro_batches, share_over_ranks, split_tree, walk_trees
+from treepo.packing import (
+    Rows,
+    Walk,
+    lay_out,
+    plan_equal_rows,
+    plan_micro_batches,
+    share_by_room,
+    share_over_ranks,
+    split_tree,
+    walk_trees,
+)
 
 
 @st.composite
@@ -87,6 +97,38 @@ def test_what_cannot_be_planned_is_said():
         plan_micro_batches(rows, max_tokens=3)
     with pytest.raises(ValueError, match="2 rows cannot make 3 micro-batches"):
         plan_micro_batches(rows, max_tokens=9, min_batches=3)
+
+
+@settings(deadline=None)
+@given(rows=some_rows(), batches=st.integers(1, 4))
+def test_a_plan_of_equal_rows_has_as_many_in_every_batch(rows: Rows, batches: int):
+    if len(rows) % batches:
+        with pytest.raises(ValueError, match="cannot be shared evenly"):
+            plan_equal_rows(rows, batches=batches)
+        return
+    plan = plan_equal_rows(rows, batches=batches)
+    assert Counter(row for batch in plan.batches for row in batch.rows) == Counter(range(len(rows)))
+    assert [len(batch.rows) for batch in plan.batches] == [len(rows) // batches] * batches
+    for batch in plan.batches:
+        assert len(lay_out(rows.select(batch.rows))) <= batch.packed_tokens
+    assert plan.repeated_tokens == sum(batch.packed_tokens for batch in plan.batches) - plan.tree_tokens
+
+
+def test_a_plan_of_equal_rows_keeps_whole_trees_together():
+    rows = Rows.of([[tree] * 5 for tree in (1, 2, 3, 4) for _ in range(2)], [[row] for row in range(8)])
+    plan = plan_equal_rows(rows, batches=2)
+    for batch in plan.batches:
+        assert len({row // 2 for row in batch.rows}) == 2
+    assert (plan.repeated_tokens, [batch.packed_tokens for batch in plan.batches]) == (0, [14, 14])
+
+
+@settings(deadline=None)
+@given(rows=some_rows(), cut=st.floats(0, 1))
+def test_places_get_as_many_rows_as_they_have_room_for(rows: Rows, cut: float):
+    rooms = [int(cut * len(rows)), len(rows) - int(cut * len(rows))]
+    parts = share_by_room(walk_trees(rows), rooms=rooms)
+    assert [sum(len(part.order) for part in place) for place in parts] == rooms
+    assert Counter(row for place in parts for part in place for row in part.order) == Counter(range(len(rows)))
 
 
 @settings(deadline=None)
