@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treepo.evaluation.records import Sample
-from treepo.rewards.answers import respell
+from treepo.rewards.groups import group_answers
 
 RESAMPLES = 2000
 SUBSETS = 1000
@@ -78,19 +78,17 @@ def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Floats:
 def vote_classes(samples: Sequence[Sample]) -> Classes:
     """Which answer each sample of one question votes for, shape [samples].
 
-    All right answers are one class, `CORRECT`, however they are spelt; a wrong answer's class is its spelling without
-    idle space and font commands; a sample without an answer does not vote, `NO_ANSWER`.
+    All right answers are one class, `CORRECT`, however they are spelt; wrong ones that the scorer takes for equal by
+    reading are one class, see `treepo.rewards.groups`; a sample without an answer does not vote, `NO_ANSWER`.
     """
-    spellings: dict[str, int] = {}
-    votes = []
-    for sample in samples:
-        if sample.correct:
-            votes.append(CORRECT)
-        elif sample.answer is None or not sample.answer.strip():
-            votes.append(NO_ANSWER)
-        else:
-            votes.append(spellings.setdefault(respell(sample.answer), len(spellings) + 1))
-    return np.array(votes, dtype=np.int64)
+    votes = np.array([CORRECT if sample.correct else NO_ANSWER for sample in samples], dtype=np.int64)
+    wrong = {
+        place: sample.answer
+        for place, sample in enumerate(samples)
+        if not sample.correct and sample.answer is not None and sample.answer.strip()
+    }
+    votes[list(wrong)] = 1 + np.array(group_answers(list(wrong.values())), dtype=np.int64)
+    return votes
 
 
 def majority_at_k(

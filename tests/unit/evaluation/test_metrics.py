@@ -49,7 +49,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(samples: int, data: 
     assert metrics.pass_at_k([right], [samples], k)[0] == pytest.approx(hits / comb(samples, k))
 
 
-def test_votes_are_by_spelling_and_right_answers_are_one() -> None:
+def test_right_answers_are_one_vote_and_blank_ones_none() -> None:
     samples = graded("q", "+- ?+", answer=None)
     answers = ["2", "3", "  ", None, r"\frac{4}{2}"]
     spelt = [type(one)(**{**_fields(one), "answer": answer}) for one, answer in zip(samples, answers, strict=True)]
@@ -60,6 +60,19 @@ def test_votes_are_by_spelling_and_right_answers_are_one() -> None:
         for one, answer in zip(other, [r"\dfrac12", r"$\frac12$", "7"], strict=True)
     ]
     assert metrics.vote_classes(same).tolist() == [1, 1, 2]
+
+
+def test_wrong_answers_vote_together_where_the_scorer_takes_them_for_equal() -> None:
+    # The right one is most frequent by spelling, and not by value: half a metre in three spellings has as many votes.
+    answers = [None, None, None, r"50\text{ cm}", r"0.5\text{ m}", r"\frac{1}{2}\text{ m}", r"50\text{ m}"]
+    marked = graded("q", "+++----")
+    samples = [
+        type(one)(**{**_fields(one), "answer": answer or one.answer})
+        for one, answer in zip(marked, answers, strict=True)
+    ]
+    classes = metrics.vote_classes(samples)
+    assert classes.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert metrics.majority_at_k([classes], 7, draws())[0] == pytest.approx(0.5)
 
 
 def _fields(sample: object) -> dict:
