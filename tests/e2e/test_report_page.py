@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from browser import Tab, open_tab
 from chromium import ABSENT, locate
-from report_page import HOSTILE, browsable_run, hostile_run
+from report_page import HOSTILE, browsable_run, compared_runs, hostile_run
 
-from treepo.evaluation.report import write_report
+from treepo.evaluation.report import write_comparison, write_report
 
 CHROMIUM = locate()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=ABSENT)
@@ -113,6 +113,30 @@ def test_thousands_of_samples_are_turned_page_by_page(tab: Tab, tmp_path: Path) 
     choose(tab, "search", "needle")
     tab.until(f"{COUNT} === '1 to 1 of 1 samples'")
     assert complaints(tab) == []
+
+
+def test_the_page_of_a_comparison_runs_nothing_and_fits_a_telephone(tab: Tab, tmp_path: Path) -> None:
+    tab.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=False)
+    _, page, _ = write_comparison(compared_runs(tmp_path), tmp_path / "out")
+    tab.open(page)
+    tab.until("document.readyState === 'complete'")
+    assert tab.evaluate("[...document.querySelectorAll('h2')].map(head => head.textContent)") == [
+        "Difference",
+        "Questions that changed",
+        "Plots",
+    ]
+    # HTML has no character 0: a browser passes it over.
+    assert HOSTILE.replace("\x00", "") in tab.evaluate(
+        "[...document.querySelectorAll('td')].map(cell => cell.textContent)"
+    )
+    assert tab.evaluate("document.querySelectorAll('script, img').length") == 0
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert complaints(tab) == []
+    changed = tmp_path / "changed.html"
+    changed.write_text(page.read_text().replace("<main>", "<main><script>window.broken = 1</script>", 1))
+    tab.open(changed)
+    tab.until("document.readyState === 'complete' && document.querySelector('script') !== null")
+    assert tab.evaluate("typeof window.broken") == "undefined"
 
 
 @pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 24, 30)")])

