@@ -16,7 +16,7 @@ from treepo.evaluation.arms import Arm, compare_arms
 from treepo.evaluation.compare import Comparison
 from treepo.evaluation.logprobs import LogProbs, analyse_log_probs
 from treepo.evaluation.page_data import CHARACTERS, page_data
-from treepo.evaluation.plots import all_plots
+from treepo.evaluation.plots import Plot, all_plots, difference_plot
 from treepo.evaluation.records import RunPlan, to_plain
 from treepo.evaluation.store import StoredRun, fingerprint
 from treepo.evaluation.summary import Summary, summarise
