@@ -166,7 +166,7 @@ class RolloutConfig(_Options):
 
 
 class AdvantageConfig(_Options):
-    """Options ``treepo.advantage.*``: the estimator named by ``algorithm.adv_estimator=treepo``."""
+    """Options ``treepo.advantage.*``: what the estimator named by ``algorithm.adv_estimator`` reads."""
 
     subgroup_weighting: SubgroupWeighting = Field(
         default=SubgroupWeighting.AVERAGE, description="How the terms of the subgroups are averaged."

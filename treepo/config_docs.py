@@ -25,7 +25,8 @@ python -m recipe.treepo.main_treepo --config-name cpu_quickstart treepo.width=8 
 
 An option that is misspelt, out of range, or that contradicts another is refused with one line before anything starts.
 Where the default is `null` because one policy alone reads the option, it stays `null` unless that policy is chosen, and
-must then be set. Other options of policies that are not chosen have no effect.
+must then be set. Any other option that nothing reads, because a policy or an estimator is not chosen, is refused by a
+training where it is set to something else than its default.
 
 This page is written by `python -m treepo.config_docs`; a test holds it to the code.
 """

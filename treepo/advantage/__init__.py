@@ -2,6 +2,7 @@
 
 from treepo.advantage.estimators import (
     ESTIMATORS,
+    OPTIONS_READ,
     Estimator,
     register_estimator,
     treepo_advantages,
@@ -13,6 +14,7 @@ from treepo.advantage.subgroups import TreeRow
 
 __all__ = [
     "ESTIMATORS",
+    "OPTIONS_READ",
     "Estimator",
     "TreeRow",
     "register_estimator",

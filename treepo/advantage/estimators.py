@@ -1,6 +1,6 @@
 """The advantage estimators over trees, by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from treepo.advantage.subgroups import (
     branch_means,
     build_forest,
     has_spread,
+    largest_size,
     normalise_siblings,
     subgroup_means,
 )
@@ -54,28 +55,34 @@ class Estimator(Protocol):
 
 
 ESTIMATORS: dict[str, Estimator] = {}
+OPTIONS_READ: dict[str, frozenset[str]] = {}
+"""The options `treepo.advantage.*` that each estimator reads, without the prefix."""
 
 
-def register_estimator(name: str) -> Callable[[Estimator], Estimator]:
+def register_estimator(name: str, *, reads: Collection[str]) -> Callable[[Estimator], Estimator]:
     """Puts an estimator into :data:`ESTIMATORS`.
 
     Args:
         name: The name by which `algorithm.adv_estimator` selects it.
+        reads: The options `treepo.advantage.*` that it reads, without the prefix; a training refuses the others.
 
     Raises:
-        ValueError: The name is taken.
+        ValueError: The name is taken, or there is no such option.
     """
+    if unknown := set(reads) - set(AdvantageConfig.model_fields):
+        raise ValueError(f"estimator {name!r} cannot read {min(unknown)!r}: treepo.advantage has no such option")
 
     def register(estimator: Estimator) -> Estimator:
         if name in ESTIMATORS:
             raise ValueError(f"an estimator named {name!r} is registered already")
         ESTIMATORS[name] = estimator
+        OPTIONS_READ[name] = frozenset(reads)
         return estimator
 
     return register
 
 
-@register_estimator("treepo")
+@register_estimator("treepo", reads=("subgroup_weighting", "include_root", "reject_degenerate", "branch_weights"))
 def treepo_advantages(
     *,
     rewards: Tensor,
@@ -122,7 +129,7 @@ def treepo_advantages(
     return batch.write((total / weight)[:, None], whitened=True)
 
 
-@register_estimator("treepo_segment")
+@register_estimator("treepo_segment", reads=("branch_weights", "parent_discount"))
 def treepo_segment_advantages(
     *,
     rewards: Tensor,
@@ -136,8 +143,7 @@ def treepo_segment_advantages(
     node's is the plain mean of its children's; the root's is 0. Segment k of a path of L gets value(node k) - c value
     (node k-1), c = `parent_discount`^(L + 1 - k), or 1 where that is None. Then all tokens of the batch are whitened.
 
-    `branch_weights` changes the means of the prefixes; the values of inner nodes are free of the lean already. The
-    options of `treepo.advantage` concern `treepo` alone.
+    `branch_weights` changes the means of the prefixes; the values of inner nodes are free of the lean already.
     """
     batch = _prepare(rewards, response_mask, rows, per_node=True)
     if batch is None:
@@ -155,7 +161,7 @@ def treepo_segment_advantages(
     return batch.write(_segment_differences(forest, values, options.parent_discount), whitened=True)
 
 
-@register_estimator("treepo_spo")
+@register_estimator("treepo_spo", reads=())
 def treepo_spo_advantages(
     *,
     rewards: Tensor,
@@ -169,16 +175,17 @@ def treepo_spo_advantages(
     siblings are normalised by their mean and population standard deviation (zero where that is zero), and segment k
     gets value(node k) - value(node k-1), the root's value being 0. No whitening.
 
-    `branch_weights` changes nothing here: the mean of the children is the mean it asks for. The options of
-    `treepo.advantage` concern `treepo` alone.
+    `branch_weights` would change nothing: the mean of the children is the mean it asks for.
     """
     _refuse_parent_discount("treepo_spo", options)
     batch = _prepare(rewards, response_mask, rows, per_node=True)
     if batch is None:
         return torch.zeros_like(response_mask, dtype=torch.float32)
     values = branch_means(batch.forest, batch.rewards)
-    deeper = zip(values[1:], batch.forest.levels[1:], strict=True)
-    values[1:] = [normalise_siblings(value, level.parents) for value, level in deeper]
+    deeper = zip(values[1:], batch.forest.levels[1:], batch.forest.levels[:-1], strict=True)
+    values[1:] = [
+        normalise_siblings(value, level.parents, largest_size(above, batch.rewards)) for value, level, above in deeper
+    ]
     return batch.write(_segment_differences(batch.forest, values, None), whitened=False)
 
 

@@ -212,7 +212,21 @@ def has_spread(level: Level, values: Tensor) -> Tensor:
     return highest > lowest
 
 
-def normalise_siblings(values: Tensor, parents: Tensor) -> Tensor:
+def largest_size(level: Level, values: Tensor) -> Tensor:
+    """The largest absolute value within each sub-group of a level.
+
+    Args:
+        level: One level of the trees.
+        values: Float, shape (trajectories,).
+
+    Returns:
+        Shape (groups,).
+    """
+    own = values.gather(0, level.members).abs()
+    return torch.zeros(len(level.sizes), dtype=values.dtype).scatter_reduce(0, level.groups, own, "amax")
+
+
+def normalise_siblings(values: Tensor, parents: Tensor, sizes: Tensor) -> Tensor:
     """Normalises the values of two or more siblings by their mean and population standard deviation.
 
     An only child keeps its value; siblings of equal value become zero.
@@ -220,18 +234,19 @@ def normalise_siblings(values: Tensor, parents: Tensor) -> Tensor:
     Args:
         values: Float, shape (nodes,), the nodes of one level.
         parents: Shape (nodes,), the parent of each.
+        sizes: Shape (parents,), how large the numbers are that the values of a parent's children were made of.
 
     Returns:
         Shape (nodes,).
     """
-    count = int(parents.max()) + 1
+    count = len(sizes)
     siblings = torch.bincount(parents, minlength=count)
     mean = _group_sums(values, parents, count) / siblings
     centred = values - mean.gather(0, parents)
     deviation = (_group_sums(centred.square(), parents, count) / siblings).sqrt()
     # Means that are equal on paper differ in the last bits; dividing by such a spread would make noise an advantage.
-    largest = torch.zeros_like(mean).scatter_reduce(0, parents, values.abs(), "amax")
-    scale = torch.where(deviation <= 1e-9 * largest, torch.inf, deviation)
+    # The bits are those of the summands: means may be zero on paper, and then nothing but noise.
+    scale = torch.where(deviation <= 1e-9 * sizes, torch.inf, deviation)
     return torch.where(siblings.gather(0, parents) > 1, centred / scale.gather(0, parents), values)
 
 

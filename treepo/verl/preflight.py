@@ -15,6 +15,7 @@ from treepo.datasets.parquet import check_parquet
 from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend
 from treepo.verl.packing import obstacle, packs
+from treepo.verl.unread import check_unread
 
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
@@ -46,8 +47,8 @@ def check(config: DictConfig) -> list[str]:
             check_parquet(Path(file).expanduser(), f"data.{option}")
     _check_model(config.actor_rollout_ref.model)
     _check_as_verl_does(config)
-    return _warnings(config, options)
     packs(config, options, look_up=False)
+    return _warnings(config, options)
 
 
 def _check_as_verl_does(config: DictConfig) -> None:
@@ -94,11 +95,7 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
     known, estimator = estimator_names(), str(config.algorithm.adv_estimator)
     if estimator not in known:
         raise ConfigError(f"algorithm.adv_estimator={estimator} is refused: {suggest(estimator, known)}")
-    if options.advantage.parent_discount is not None and estimator != "treepo_segment":
-        raise ConfigError(
-            f"treepo.advantage.parent_discount={options.advantage.parent_discount} is refused: only "
-            f"algorithm.adv_estimator=treepo_segment has it, not {estimator}"
-        )
+    check_unread(options, estimator)
     needed = config.data.max_prompt_length + config.data.max_response_length
     if rollout.max_model_len is not None and rollout.max_model_len < needed:
         raise ConfigError(
@@ -243,13 +240,13 @@ def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
         correction and (correction.bypass_mode or correction.rollout_is)
     ):
         warnings.append(
+            "trainer.v1.trainer_mode=colocate_async without algorithm.rollout_correction.bypass_mode=true or "
+            "algorithm.rollout_correction.rollout_is=token: tokens of older weights are trained as if they were new"
+        )
     unpacked = obstacle(config, look_up=False) if options.packing.enabled is None else None
     if unpacked is not None:
         warnings.append(
             f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
-        )
-            "trainer.v1.trainer_mode=colocate_async without algorithm.rollout_correction.bypass_mode=true or "
-            "algorithm.rollout_correction.rollout_is=token: tokens of older weights are trained as if they were new"
         )
     groups, overlong = config.algorithm.filter_groups, OmegaConf.select(config, _OVERLONG)
     if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from treepo.advantage import ESTIMATORS, Estimator, TreeRow, register_estimator
+from treepo.advantage import ESTIMATORS, OPTIONS_READ, Estimator, TreeRow, register_estimator
 from treepo.advantage.tokens import whiten
 from treepo.config import AdvantageConfig, SubgroupWeighting
 
@@ -114,6 +114,14 @@ def test_spo_takes_values_that_are_equal_but_for_rounding_as_equal() -> None:
     rows = [row("p", (parent, 1), (leaf, 1)) for parent, leaf in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]]
     computed = estimate("treepo_spo", rows, rewards, full_mask(rows, 2))
     assert computed[:, 0].tolist() == [0.0] * 6
+
+
+def test_spo_takes_a_mean_that_is_zero_but_for_rounding_as_zero() -> None:
+    # Node 1 has the reward 0, node 2 the mean of -1, 1/3 and 2/3, which is -4e-17 in floating point.
+    leaves = [(3,), (4, 6), (4, 7), (4, 8), (5, 9), (5, 10), (5, 11)]
+    rows = [row("p", (1, 1)), *(row("p", (2, 1), *((node, 1) for node in path)) for path in leaves)]
+    computed = estimate("treepo_spo", rows, [0, -1, 1, 0, 0, 1, 1, 0], full_mask(rows, 3))
+    assert computed[:, 0].tolist() == [0.0] * 8
 
 
 def test_branch_weights_survive_a_product_of_children_that_underflows() -> None:
@@ -274,4 +282,30 @@ def test_the_registry_holds_the_three_estimators_and_refuses_a_second_of_the_sam
     assert set(NAMES) <= set(ESTIMATORS)
     estimator: Estimator = ESTIMATORS["treepo"]
     with pytest.raises(ValueError, match="registered already"):
-        register_estimator("treepo")(estimator)
+        register_estimator("treepo", reads=())(estimator)
+    with pytest.raises(ValueError, match="cannot read 'root'"):
+        register_estimator("another", reads=("root",))
+
+
+OTHERWISE = {
+    "subgroup_weighting": SubgroupWeighting.GROUP_SIZE,
+    "include_root": False,
+    "reject_degenerate": True,
+    "branch_weights": True,
+    "parent_discount": 0.5,
+}
+
+
+@pytest.mark.parametrize("option", AdvantageConfig.model_fields)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_estimator_reads_the_options_that_it_says_and_no_other(name: str, option: str) -> None:
+    tree = [row("p", (1, 1), (leaf, 1)) for leaf in (3, 4, 5)] + [row("p", (2, 1), (leaf, 1)) for leaf in (6, 7)]
+    tree.append(row("p", (8, 2)))
+    rewards, mask = [1, 0, 0, 1, 1, 0], full_mask(tree, 2)
+    plain = estimate(name, tree, rewards, mask)
+    if option == "parent_discount" and option not in OPTIONS_READ[name]:
+        with pytest.raises(ValueError, match="parent_discount"):
+            estimate(name, tree, rewards, mask, parent_discount=0.5)
+        return
+    changed = not torch.equal(estimate(name, tree, rewards, mask, **{option: OTHERWISE[option]}), plain)
+    assert changed == (option in OPTIONS_READ[name])
