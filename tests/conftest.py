@@ -2,8 +2,14 @@
 
 import os
 
+from hypothesis import settings
+
 if os.environ.get("TREEPO_TEST_DEVICE", "cpu") == "cpu":
     os.environ.update(
         {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda", "VERL_USE_EXTERNAL_MODULES": "treepo.verl.cpu"}
     )
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0"})
+
+# How long an example takes says nothing on a busy machine; everything else stays as the profile at hand has it.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
