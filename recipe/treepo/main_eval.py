@@ -5,14 +5,14 @@ starts. The same command goes on where a run was ended.
 """
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from treepo.compose import adopt_environment
 from treepo.config import ConfigError
 from treepo.evaluation.config import compose_evaluation
 from treepo.evaluation.console import show_table
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(setup: Setup, console: Console) -> int:
-    _adopt_environment(setup.config)
+    adopt_environment(setup.config)
     # Only now: verl takes seconds to import, and looks for its platform then.
     from ray.exceptions import RayError
 
@@ -85,13 +85,6 @@ def _evaluate(setup: Setup, console: Console) -> int:
         sys.stderr.write(f"error: {len(outcome.failures)} prompts failed; the same command asks them again\n")
         return _FAILED
     return 0
-
-
-def _adopt_environment(config: DictConfig) -> None:
-    """Takes over the environment of the servers: verl looks for its platform when it is imported, here as there."""
-    os.environ.update(
-        {str(name): str(value) for name, value in config.ray_kwargs.ray_init.runtime_env.env_vars.items()}
-    )
 
 
 if __name__ == "__main__":

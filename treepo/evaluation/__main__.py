@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from treepo.config import ConfigError
 from treepo.evaluation.compare import compare_runs
+from treepo.evaluation.console import show_table
 from treepo.evaluation.export import write_parquet
 from treepo.evaluation.page_data import CHARACTERS
 from treepo.evaluation.report import write_comparison, write_report
 from treepo.evaluation.store import StoredRun
-from treepo.evaluation.tables import Table, comparison_tables, run_tables
+from treepo.evaluation.tables import comparison_tables, run_tables
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(highlight=False, markup=False)
@@ -35,7 +35,7 @@ def report(
     except ValueError as error:
         raise _refusal(error) from error
     for table in run_tables(written.summary, written.arms, ())[:2]:
-        _show(table)
+        show_table(console, table)
     paths = [written.markdown, written.page, written.results, *(write_parquet(stored) if parquet else [])]
     for path in paths:
         console.print(path, soft_wrap=True)
@@ -55,7 +55,7 @@ def compare(
     except ValueError as error:
         raise _refusal(error) from error
     for table in comparison_tables(comparison):
-        _show(table)
+        show_table(console, table)
     if out is not None:
         for path in write_comparison(comparison, out):
             console.print(path, soft_wrap=True)
@@ -71,15 +71,6 @@ def _stored(folder: Path) -> StoredRun:
 def _refusal(error: ValueError) -> typer.Exit:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {error}")
     return typer.Exit(1)
-
-
-def _show(table: Table) -> None:
-    shown = RichTable(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
-    for head in table.columns:
-        shown.add_column(head)
-    for row in table.rows:
-        shown.add_row(*row)
-    console.print(shown)
 
 
 if __name__ == "__main__":

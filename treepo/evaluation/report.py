@@ -17,7 +17,7 @@ from treepo.evaluation.compare import Comparison
 from treepo.evaluation.logprobs import LogProbs, analyse_log_probs
 from treepo.evaluation.page_data import CHARACTERS, page_data
 from treepo.evaluation.plots import Plot, all_plots, difference_plot
-from treepo.evaluation.records import RunPlan, to_plain
+from treepo.evaluation.records import TOO_LONG, RunPlan, to_plain
 from treepo.evaluation.store import StoredRun, fingerprint
 from treepo.evaluation.summary import Summary, summarise
 from treepo.evaluation.tables import comparison_tables, run_tables
@@ -107,7 +107,9 @@ def _complete(plan: RunPlan, summary: Summary) -> bool:
 
 
 def _facts(plan: RunPlan) -> str:
-    return f"{plan.samples} samples per question; {', '.join(plan.samplings)}; {', '.join(plan.benchmarks)}."
+    facts = f"{plan.samples} samples per question; {', '.join(plan.samplings)}; {', '.join(plan.benchmarks)}."
+    left_out = [f"{len(ids)} of {name}" for name, ids in plan.options.get(TOO_LONG, {}).items()]
+    return f"{facts} Left out, since their prompts are too long: {', '.join(left_out)}." if left_out else facts
 
 
 def _results(run: StoredRun, report: Report) -> Mapping[str, Any]:

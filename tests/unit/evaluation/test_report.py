@@ -52,6 +52,14 @@ def test_the_report_holds_the_published_comparison_and_every_table(tmp_path: Pat
     assert all((tmp_path / plot).read_text().startswith("<svg") for plot in plots)
 
 
+def test_questions_that_were_left_out_are_counted_in_the_report(tmp_path: Path) -> None:
+    made = write_run(tmp_path, plan(options={"too_long": {"sums": ["q7", "q9"]}}), graded("q0", "++"))
+    report = write_report(made, tmp_path)
+    line = "Left out, since their prompts are too long: 2 of sums."
+    assert line in report.markdown.read_text()
+    assert line in report.page.read_text()
+
+
 def test_every_table_of_the_report_is_markdown(tmp_path: Path) -> None:
     blocks = write_report(small_run(tmp_path), tmp_path).markdown.read_text().split("\n\n")
     tables = [block.splitlines() for block in blocks if block.startswith("|")]
