@@ -15,24 +15,28 @@ from array import array
 from typing import Any
 
 import ray
+from tensordict import TensorDict
 from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import register
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils.fs import copy_to_local
 from verl.utils.model import get_generation_config
 from verl.utils.profiler import simple_timer
+from verl.utils.tensordict_utils import assign_non_tensor_stack
 
 from treepo.compose import tree_options
 from treepo.policies import RolloutBackend
 from treepo.rollout import grow_tree
 from treepo.tree import Trajectory
 from treepo.verl.backend import backend, seeded
+from treepo.verl.occurrences import Occurrences
 from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.rows import TreeFields, tree_fields
 from treepo.verl.tree_client import grow_on_server
 from treepo.verl.tree_job import GrownTree, TreeJob
 
 TREE_AGENT = "treepo_tree"
+_OCCURRENCE = "treepo_occurrence"
 
 # Of this process, which holds one worker: trees that grow now, and the widths that rows of the dataset ask for, by uid.
 _growing: set[str] = set()
@@ -78,7 +82,7 @@ class TreeAgentLoop(AgentLoopBase):
         uid, step = str(row["uid"]), int(row["global_steps"])
         return TreeJob(
             tree_id=uid,
-            prompt_id=_prompt_id(step, row["index"], prompt_ids),
+            prompt_id=prompt_name(step, row["index"], prompt_ids, occurrence=int(row[_OCCURRENCE])),
             prompt_tokens=prompt_ids,
             options=self._options,
             sampling_params=sampling_params,
@@ -138,10 +142,18 @@ class TreeAgentLoop(AgentLoopBase):
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
 
 
-def _prompt_id(step: int, index: Any, prompt_ids: list[int]) -> str:
-    """Names a prompt alike in every run, which verl's uid does not; the tokens tell apart what has no index."""
+def prompt_name(step: int, index: Any, prompt_ids: list[int], *, occurrence: int) -> str:
+    """Names a prompt's tree alike in every run, which verl's uid does not; with the run seed it gives its randomness.
+
+    Args:
+        step: The step.
+        index: The prompt's index in the data, which several prompts may share.
+        prompt_ids: Its tokens.
+        occurrence: How often it was sent off before in the step.
+    """
     digest = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=4).hexdigest()
-    return f"step {step} prompt {index} ({digest})"
+    again = f" again {occurrence}" if occurrence else ""
+    return f"step {step} prompt {index} ({digest}){again}"
 
 
 @functools.cache
@@ -209,3 +221,11 @@ class TreeAgentLoopManager(AgentLoopManagerTQ):
         # Wrapped here and not at its definition: Ray then sends the class by reference, and the worker process imports
         # this module, which registers the agent loop.
         self.agent_loop_workers_class = ray.remote(TreeAgentLoopWorker)
+        self._occurrences = Occurrences()
+
+    def generate_sequences(self, prompts: TensorDict) -> None:
+        """Sends prompts off to the workers, every training prompt with the number of its occurrence in the step."""
+        if "validate" not in prompts or not prompts["validate"]:
+            rows = zip(prompts["index"], prompts["raw_prompt"], strict=True)
+            assign_non_tensor_stack(prompts, _OCCURRENCE, self._occurrences.count(prompts["global_steps"], rows))
+        super().generate_sequences(prompts)

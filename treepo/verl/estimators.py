@@ -4,6 +4,7 @@ verl hands an estimator the rewards, the mask, the config and the uids. What a t
 paths, is bound around the call by the trainer (:class:`treepo.verl.trainer.TreeTrainer`).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,11 +31,12 @@ def tree_rows(rows: Sequence[TreeRow], options: AdvantageConfig) -> Iterator[Non
 
 
 def register_estimators() -> None:
-    """Registers every tree estimator with verl under its own name."""
+    """Registers every tree estimator with verl under its own name; to do so again changes nothing."""
     for name in ESTIMATORS:
         register_adv_est(name)(_verl_estimator(name))
 
 
+@functools.cache
 def _verl_estimator(name: str) -> Any:
     def estimate(
         *,

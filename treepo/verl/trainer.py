@@ -74,18 +74,18 @@ class TreeHooks(PPOTrainer):
         Raises:
             RuntimeError: The step has asked for more than ``algorithm.filter_groups.max_num_gen_batches`` batches.
         """
-        step, submitted = self._refills
-        submitted = num_prompts + (submitted if step == self.global_steps else 0)
-        self._refills = (self.global_steps, submitted)
-        # verl 0.9 reads this bound only in its deprecated trainer, and would look for prompts for ever.
         groups, batch_size = self.config.algorithm.filter_groups, self.config.data.train_batch_size
-        if groups.enable and 0 < groups.max_num_gen_batches * batch_size < submitted + batch_size:
+        step, refills = self._refills
+        refills = refills if step == self.global_steps else 0
+        submitted = batch_size + refills
+        # verl 0.9 reads this bound only in its deprecated trainer, and would look for prompts for ever.
+        if groups.enable and 0 < groups.max_num_gen_batches * batch_size < submitted + num_prompts:
             raise RuntimeError(
-                f"step {self.global_steps}: {submitted + batch_size} prompts were not enough for {batch_size} whose "
-                f"trajectories differ in algorithm.filter_groups.metric={groups.metric}; the data are too easy or too "
-                "hard for the model, or raise algorithm.filter_groups.max_num_gen_batches="
-                f"{groups.max_num_gen_batches}"
+                f"step {self.global_steps}: {submitted} prompts were not enough for {batch_size} whose trajectories "
+                f"differ in algorithm.filter_groups.metric={groups.metric}; the data are too easy or too hard for the "
+                f"model, or raise algorithm.filter_groups.max_num_gen_batches={groups.max_num_gen_batches}"
             )
+        self._refills = (self.global_steps, refills + num_prompts)
         return super()._add_prompts_to_generate(num_prompts)
 
     def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
