@@ -59,9 +59,14 @@ def test_every_page_and_folder_that_the_readme_names_exists() -> None:
     assert [name for name in (*links, *folders) if not Path(ROOT, name).exists()] == []
 
 
-def test_every_page_of_the_docs_is_linked_in_the_readme_and_every_room_is_listed() -> None:
+def test_every_page_of_the_docs_is_reached_from_the_readme_and_every_room_is_listed() -> None:
+    reached, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        links = [link for link in re.findall(r"\]\(([^)#]+\.md)", page.read_text()) if "://" not in link]
+        todo += [found for link in links if (found := (page.parent / link).resolve()) not in reached]
+        reached.update(todo)
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {page.name for page in reached} == set()
     text = (ROOT / "README.md").read_text()
-    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
-    assert pages - set(re.findall(r"\]\(([^)]+)\)", text)) == set()
     rooms = {f"treepo/{folder.parent.name}/" for folder in (ROOT / "treepo").glob("*/__init__.py")}
     assert {room for room in rooms if f"`{room}`" not in text} == set()
