@@ -74,6 +74,10 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("data.train_batch_size=0", "data.train_batch_size=0 is refused"),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=0", "ppo_mini_batch_size=0 is refused"),
         ("data.train_files=null", "data.train_files is empty"),
+        (
+            "actor_rollout_ref.rollout.full_determinism=true",
+            "full_determinism=true is refused with trainer.device=cpu",
+        ),
         ("actor_rollout_ref.rollout.name=foo", "actor_rollout_ref.rollout.name=foo is refused"),
         ("actor_rollout_ref.actor.loss_agg_mode=foo", "verl refuses the configuration"),
         ("treepo=null", "Config group override must be a string"),
