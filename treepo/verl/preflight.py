@@ -116,8 +116,9 @@ def _check_backend(config: DictConfig, options: TreePOConfig) -> None:
         )
     if rollout.full_determinism and config.trainer.device == "cpu":
         raise ConfigError(
-            "actor_rollout_ref.rollout.full_determinism=true is refused with trainer.device=cpu: vLLM's batch-"
-            "invariant kernels need an accelerator; treepo.rollout.seeded_requests=true gives every request a seed of its own"
+            "actor_rollout_ref.rollout.full_determinism=true is refused with trainer.device=cpu: vLLM's "
+            "batch-invariant kernels need an accelerator; treepo.rollout.seeded_requests=true gives each request a "
+            "seed of its own"
         )
     if backend(config, options) is RolloutBackend.PORTABLE:
         return
