@@ -114,7 +114,7 @@ def load_benchmark(file: BenchmarkFile) -> Benchmark:
     """Reads a benchmark.
 
     Raises:
-        ConfigError: A row has no ground truth that can be compared with; the line names file and row.
+        ConfigError: A row has no chat, or no ground truth that can be compared with; the line names file and row.
     """
     columns = [name for name in _COLUMNS if name in pq.read_schema(file.path).names]
     rows = pq.read_table(file.path, columns=columns).to_pylist()
@@ -134,12 +134,13 @@ def _ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _question(file: BenchmarkFile, number: int, identity: str, row: Mapping[str, Any]) -> Question:
     try:
         truths = ground_truths(row["reward_model"]["ground_truth"], data_source=row["data_source"])
+        messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in row["prompt"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{_OPTION}: {file.path} row {number}: {error}") from error
     return Question(
         benchmark=file.name,
         id=identity,
         data_source=row["data_source"],
-        messages=tuple({"role": turn["role"], "content": turn["content"]} for turn in row["prompt"]),
+        messages=messages,
         truths=tuple(truths),
     )

@@ -105,6 +105,12 @@ def test_a_ground_truth_that_cannot_be_compared_with_is_refused_with_its_row(tmp
         load(path)
 
 
+def test_a_row_without_a_chat_behind_the_first_ones_is_refused_with_its_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.parquet", [row("1 + 1?")] * 70 + [{**row("2 + 2?"), "prompt": None}])
+    with pytest.raises(ConfigError, match=r"set.parquet row 70: "):
+        load(path)
+
+
 def test_prompts_that_are_too_long_are_named_and_no_others_left_out(tmp_path: Path) -> None:
     found = load(write(tmp_path / "set.parquet", [row("short"), row("x" * 11), row("y" * 10)]))
     prompts = make_prompts(found, LetterTokenizer(), template=TEMPLATE, longest=10)
