@@ -9,7 +9,6 @@ seams.
 """
 
 import asyncio
-import functools
 import hashlib
 from array import array
 from typing import Any
@@ -19,8 +18,6 @@ from tensordict import TensorDict
 from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import register
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
-from verl.utils.fs import copy_to_local
-from verl.utils.model import get_generation_config
 from verl.utils.profiler import simple_timer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
@@ -29,6 +26,7 @@ from treepo.policies import RolloutBackend
 from treepo.rollout import grow_tree
 from treepo.tree import Trajectory
 from treepo.verl.backend import backend, seeded
+from treepo.verl.end_tokens import end_tokens
 from treepo.verl.occurrences import Occurrences
 from treepo.verl.portable_engine import PortableEngine
 from treepo.verl.rows import TreeFields, tree_fields
@@ -87,7 +85,7 @@ class TreeAgentLoop(AgentLoopBase):
             options=self._options,
             sampling_params=sampling_params,
             max_response_length=self.rollout_config.response_length,
-            eos_token_ids=_eos_token_ids(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id),
+            eos_token_ids=end_tokens(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id),
             width=_own_widths.get(uid),
             training_progress=self._training_progress(step),
             seeded=seeded(self.config, self._options),
@@ -154,15 +152,6 @@ def prompt_name(step: int, index: Any, prompt_ids: list[int], *, occurrence: int
     digest = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=4).hexdigest()
     again = f" again {occurrence}" if occurrence else ""
     return f"step {step} prompt {index} ({digest}){again}"
-
-
-@functools.cache
-def _eos_token_ids(model_path: str, tokenizer_eos: int | None) -> frozenset[int]:
-    """What ends an answer: the tokenizer's token, and those of the generation config, which vLLM stops at too."""
-    generation_config = get_generation_config(copy_to_local(model_path))
-    configured = generation_config.eos_token_id if generation_config is not None else None
-    tokens = [tokenizer_eos, *(configured if isinstance(configured, list) else [configured])]
-    return frozenset(token for token in tokens if token is not None)
 
 
 def _replicas(config: Any) -> int:

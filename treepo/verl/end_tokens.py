@@ -1,9 +1,12 @@
 """The tokens that end an answer."""
 
+import functools
+
 from verl.utils.fs import copy_to_local
 from verl.utils.model import get_generation_config
 
 
+@functools.cache
 def end_tokens(model_path: str, tokenizer_eos: int | None) -> frozenset[int]:
     """The tokenizer's token, and those of the generation config, which vLLM stops at too.
 
