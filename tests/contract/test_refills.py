@@ -49,7 +49,9 @@ class Stage:
         monkeypatch.setattr(AgentLoopManagerTQ, "generate_sequences", lambda _, batch: self._roll_out(batch))
         filter_groups = ["algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=acc"]
         sizes = [f"data.train_batch_size={BATCH}", "data.gen_batch_size=1"]
-        self.trainer: Any = TreeTrainer(compose_tiny(model, [*filter_groups, *sizes, *overrides]))
+        # An MRO that pyright reads as leaving methods of the base class abstract.
+        trainer: Any = TreeTrainer
+        self.trainer: Any = trainer(compose_tiny(model, [*filter_groups, *sizes, *overrides]))
         self.trainer.train_dataloader_it = None
         self.trainer.train_dataloader = [
             {
@@ -62,7 +64,8 @@ class Stage:
         self.trainer.global_steps = 1
 
     def _roll_out(self, batch: TensorDict) -> None:
-        rows = zip(batch["uid"], batch["raw_prompt"], batch["index"], batch["treepo_occurrence"], strict=True)
+        columns: list[Any] = [batch[name] for name in ("uid", "raw_prompt", "index", "treepo_occurrence")]
+        rows = zip(*columns, strict=True)
         for uid, messages, index, occurrence in rows:
             tokens = list(messages[0]["content"].encode())
             self.sent.append(prompt_name(batch["global_steps"], index, tokens, occurrence=occurrence))
