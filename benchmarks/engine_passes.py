@@ -28,10 +28,10 @@ class EngineOutcome:
     Attributes:
         log_probs: Shape (response tokens of all rows,), before the first update.
         entropies: Likewise.
-        losses: Per step the sum over its micro-batches.
+        losses: Before the first update and in each, the sum over the micro-batches.
         gradients: Of the first step, by parameter name.
         weights: After the last step, by parameter name.
-        metrics: verl's metrics of the last step.
+        metrics: verl's metrics of the last of them.
     """
 
     log_probs: Tensor
@@ -48,7 +48,7 @@ def run_engine(
     """Old log-probs of the first batch, its gradient, and `steps` updates on the batches in turn."""
     log_probs, entropies = infer(engine, batches[0])
     with engine.train_mode():
-        engine.forward_backward_batch(batches[0], loss)
+        first = engine.forward_backward_batch(batches[0], loss)
         gradients = {
             name: _whole(value.grad) for name, value in engine.module.named_parameters() if value.requires_grad
         }
@@ -56,10 +56,10 @@ def run_engine(
     return EngineOutcome(
         log_probs=log_probs,
         entropies=entropies,
-        losses=tuple(sum(result["loss"]) for result in done),
+        losses=tuple(sum(result["loss"]) for result in (first, *done)),
         gradients=gradients,
         weights={name: _whole(value) for name, value in engine.module.named_parameters()},
-        metrics=done[-1]["metrics"] if done else {},
+        metrics=(done[-1] if done else first)["metrics"],
     )
 
 
@@ -79,18 +79,25 @@ def _whole(value: Tensor | None) -> Tensor:
     return (value.full_tensor() if isinstance(value, DTensor) else value).detach().clone()
 
 
-def apart(one: EngineOutcome, other: EngineOutcome) -> dict[str, float]:
+def apart(one: EngineOutcome, other: EngineOutcome, *, floor: float = 0.0) -> dict[str, float]:
     """Relative errors of the first against the second.
 
     Log-probs and entropies by their largest entry, losses each by its size, gradients and weights by the norm of each
     parameter's, the worst of them.
+
+    Args:
+        one: What one engine gave.
+        other: What the other gave.
+        floor: Norms below this part of all parameters' norm count as that: among few tokens some gradients nearly
+            cancel.
     """
 
     def largest(a: Tensor, b: Tensor) -> float:
         return ((a - b).abs().max() / b.abs().max()).item()
 
     def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-        return max(((a[name] - value).norm() / value.norm()).item() for name, value in b.items())
+        least = max(floor * float(torch.stack([value.norm() for value in b.values()]).norm()), 1e-30)
+        return max(float((a[name] - value).norm()) / max(float(value.norm()), least) for name, value in b.items())
 
     return {
         "log-probs": largest(one.log_probs, other.log_probs),

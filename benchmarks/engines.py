@@ -78,8 +78,12 @@ def build_engine(
     unpadded = attention.startswith("flash")
     model_config = HFModelConfig(
         path=str(folder),
-        override_config={"attn_implementation": attention},
-        **{"use_remove_padding": unpadded, "enable_gradient_checkpointing": False, **model_options},
+        **{
+            "override_config": {"attn_implementation": attention},
+            "use_remove_padding": unpadded,
+            "enable_gradient_checkpointing": False,
+            **model_options,
+        },
     )
     kind = "bf16" if autocast else "fp32"
     engine_config = FSDPEngineConfig(
