@@ -12,21 +12,22 @@
 # Steps, each under a limit, each with a log of its own; one that fails does not keep the others from running:
 #   1. contract   the engine's contract suite, portable and in-engine, with faults and pauses
 #   2. rollout    benchmarks.rollout at Qwen2.5-7B's shape without weights
-#   3. train      four training steps of a tiny model through verl, and that vLLM serves what was trained
+#   3. update     benchmarks.update at the shapes of Qwen2.5-0.5B, 1.5B and 7B without weights
+#   4. train      four training steps of a tiny model through verl, and that vLLM serves what was trained
 # Settings (environment variables):
 #   TREEPO_PYTHON             the Python to use; default python3
 #   TREEPO_ATTENTION_BACKEND  vLLM's attention backend, as TRITON_ATTN where its flash-attention kernels were left out
 #   TREEPO_STEP_SECONDS       limit of each step; default 7200
-#   TREEPO_REPEATS            measurements per arm and cell of the benchmark; default 1
+#   TREEPO_REPEATS            measurements per arm and cell of the benchmarks; default 1
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-wheels="" output=outputs/gpu_check device=cuda profile=gpu_check
+wheels="" output=outputs/gpu_check device=cuda profile=gpu_check updates=gpu
 while (($#)); do
     case $1 in
     --wheels) wheels=${2:?--wheels needs a folder} && shift ;;
     --output) output=${2:?--output needs a folder} && shift ;;
-    --small) device=cpu profile=smallest ;;
+    --small) device=cpu profile=smallest updates=smallest ;;
     *)
         echo "error: $1 is not an option; there are --wheels, --output and --small" >&2
         exit 2
@@ -76,6 +77,7 @@ TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step contract 
 step rollout "$python" -m benchmarks.rollout --profile "$profile" --repeats "${TREEPO_REPEATS:-1}" \
     --output "$output/rollout" \
     --models "$output/models" ${engine[@]+--override "${engine[@]}"}
+step update "$python" -m benchmarks.update --profile "$updates" --repeats "${TREEPO_REPEATS:-1}" --output "$output/update"
 TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step train \
     "$python" -m pytest -q -p no:cacheprovider tests/e2e/test_training.py -k "every_step or after_an_update"
 
@@ -83,4 +85,4 @@ if ((${#failed[@]})); then
     echo "[gpu_check] failed: ${failed[*]}" >&2
     exit 1
 fi
-echo "[gpu_check] all steps passed; tables: $output/rollout/rollout.md"
+echo "[gpu_check] all steps passed; tables: $output/rollout/rollout.md, $output/update/update.md"
