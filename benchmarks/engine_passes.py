@@ -12,7 +12,6 @@ from tensordict import TensorDict
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from verl.utils import tensordict_utils as tu
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.padding import response_from_nested
 
 from benchmarks.engines import build_engine, make_batch, policy_loss, process_group
@@ -43,7 +42,7 @@ class EngineOutcome:
 
 
 def run_engine(
-    engine: FSDPEngineWithLMHead, batches: Sequence[TensorDict], loss: Callable[..., Any], *, steps: int = 1
+    engine: Any, batches: Sequence[TensorDict], loss: Callable[..., Any], *, steps: int = 1
 ) -> EngineOutcome:
     """Old log-probs of the first batch, its gradient, and `steps` updates on the batches in turn."""
     log_probs, entropies = infer(engine, batches[0])
@@ -63,7 +62,7 @@ def run_engine(
     )
 
 
-def infer(engine: FSDPEngineWithLMHead, batch: TensorDict) -> tuple[Tensor, Tensor]:
+def infer(engine: Any, batch: TensorDict) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies of all response tokens, cut out of the engine's rows as verl's trainer does."""
     tu.assign_non_tensor(batch, calculate_entropy=True)
     with engine.eval_mode():

@@ -28,7 +28,6 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_name, get_nccl_backend
 from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
 from verl.workers.engine.base import EngineRegistry
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.losses import ppo_loss
 
 from treepo.packing import Rows
@@ -37,12 +36,12 @@ from treepo.verl.packing import MODEL_TYPE
 
 
 @contextmanager
-def process_group(rank: int = 0, ranks: int = 1, store: torch.distributed.Store | None = None) -> Iterator[None]:
+def process_group(rank: int = 0, ranks: int = 1, store: Any = None) -> Iterator[None]:
     """The process group that verl asks for, of this process alone or of several that share a store."""
     backends = dict.fromkeys((("cpu", "gloo"), (get_device_name(), get_nccl_backend())))
     torch.distributed.init_process_group(
         ",".join(f"{device}:{backend}" for device, backend in backends),
-        store=store or torch.distributed.HashStore(),
+        store=store or torch.distributed.HashStore(),  # pyright: ignore[reportPrivateImportUsage]
         rank=rank,
         world_size=ranks,
     )
@@ -61,7 +60,7 @@ def build_engine(
     learning_rate: float = 1e-4,
     attention: str = "sdpa",
     **model_options: Any,
-) -> FSDPEngineWithLMHead:
+) -> Any:
     """An initialised engine, as verl's training worker would make it from its registry.
 
     Args:
@@ -72,6 +71,9 @@ def build_engine(
         learning_rate: AdamW's, without warm-up or weight decay.
         attention: The attention of verl's own engine.
         **model_options: Further fields of verl's `HFModelConfig`.
+
+    Returns:
+        verl's `FSDPEngineWithLMHead` or a `PackedFSDPEngine`.
     """
     assert packed_engine.MODEL_TYPE == MODEL_TYPE, "importing the module registers the engine"
     # Padding is removed by verl's own engine where its attention can: then a micro-batch is one sequence, as here.
@@ -138,7 +140,7 @@ def make_batch(
     def drawn(scale: float, shift: float) -> Tensor:
         return _nested([torch.randn(size, generator=generator) * scale + shift for size in answers])
 
-    tensors = {
+    tensors: dict[str, Tensor | list[Any]] = {
         "input_ids": _nested(list(whole)),
         "position_ids": _nested([torch.arange(length) for length, _ in lengths]),
         "prompts": _nested([row[:prompt] for row, (_, prompt) in zip(whole, lengths, strict=True)]),

@@ -72,7 +72,7 @@ def special_rows() -> tuple[Rows, torch.Tensor]:
 
 
 @pytest.mark.parametrize("batching", [{"max_tokens": 400}, {"max_tokens": 13}, {"rows_per_batch": 11}], ids=str)
-def test_special_rows_give_the_same_numbers(engines: Engines, batching: dict[str, int]) -> None:
+def test_special_rows_give_the_same_numbers(engines: Engines, batching: dict[str, Any]) -> None:
     rows, masked = special_rows()
     batches = [[make_batch(rows, **batching, masked=masked, calculate_entropy=True)] for _ in engines]
     loss = policy_loss(entropy_coeff=0.01, use_kl_loss=True)
@@ -153,11 +153,11 @@ def test_adapters_learn_the_same(folder: Path) -> None:
 def test_random_trees_give_the_same_numbers(
     engines: Engines, seed: int, prompts: int, width: int, response_length: int, limit: float
 ) -> None:
-    shape = {"prompts": prompts, "width": width, "response_length": response_length}
+    shape: dict[str, Any] = {"prompts": prompts, "width": width, "response_length": response_length}
     rows = grow_rows(random.Random(seed), prompt_length=6, **shape)
     assume(int((rows.lengths - rows.prompt_lengths).sum()) > 0)
     longest = int(rows.lengths.max())
-    batching = {"max_tokens": longest + int(limit * (len(rows.tokens) - longest)), "seed": seed}
+    batching: dict[str, Any] = {"max_tokens": longest + int(limit * (len(rows.tokens) - longest)), "seed": seed}
     stock, packed = (run_engine(engine, [make_batch(rows, **batching)], policy_loss(), steps=0) for engine in engines)
     agree(apart(packed, stock, floor=1e-3))
 

@@ -15,6 +15,9 @@ from verl.workers.engine.utils import postprocess_batch_func
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 from verl.workers.utils import padding
 
+ENGINE: Any = FSDPEngineWithLMHead
+WORKER: Any = AgentLoopWorkerTQ
+
 
 def source(thing: Any) -> str:
     return inspect.getsource(thing)
@@ -37,20 +40,20 @@ def test_the_loop_that_the_packed_engine_takes_the_place_of_is_the_one_it_was_wr
 
 
 def test_a_step_goes_from_rows_to_the_model_and_back_through_two_hooks() -> None:
-    text = source(FSDPEngineWithLMHead.forward_step)
-    assert parameters(FSDPEngineWithLMHead.forward_step) == ["self", "micro_batch", "loss_function", "forward_only"]
+    text = source(ENGINE.forward_step)
+    assert parameters(ENGINE.forward_step) == ["self", "micro_batch", "loss_function", "forward_only"]
     assert "micro_batch = micro_batch.to(get_device_id())" in text
     assert "model_inputs, output_args = self.prepare_model_inputs(micro_batch=micro_batch)" in text
     assert "**model_inputs,\n                use_cache=False," in text
-    assert parameters(FSDPEngineWithLMHead.prepare_model_outputs) == [
+    assert parameters(ENGINE.prepare_model_outputs) == [
         "self",
         "output",
         "output_args",
         "micro_batch",
         "logits_processor_func",
     ]
-    assert 'model_output["log_probs"]' in source(FSDPEngineWithLMHead.prepare_model_outputs)
-    assert 'model_output["entropy"]' in source(FSDPEngineWithLMHead.prepare_model_outputs)
+    assert 'model_output["log_probs"]' in source(ENGINE.prepare_model_outputs)
+    assert 'model_output["entropy"]' in source(ENGINE.prepare_model_outputs)
 
 
 def test_gradients_wait_for_the_last_micro_batch_in_a_hook() -> None:
@@ -106,5 +109,5 @@ def test_ranks_take_equal_parts_of_the_batchs_order_and_mini_batches_equal_parts
 
 
 def test_a_rows_tag_says_how_long_its_prompt_is() -> None:
-    worker = AgentLoopWorkerTQ.__ray_metadata__.modified_class
+    worker = WORKER.__ray_metadata__.modified_class
     assert '"prompt_len": prompt_len' in source(worker._agent_loop_postprocess)

@@ -35,6 +35,9 @@ from treepo.packing.attention import IMPLEMENTATION, check_model, lay_out_for, m
 from treepo.packing.layout import Layout
 from treepo.verl.packing import METRICS, MODEL_TYPE
 
+# The registry's decorator tells type checkers of the base class alone.
+_Engine: Any = FSDPEngineWithLMHead
+
 _PACKED = "treepo_packed"
 _IMPOSSIBLE = torch.iinfo(torch.int64).max
 _UNREAD = ("calculate_sum_pi_squared", "distillation_use_topk", "distillation_only", "use_fused_kernels")
@@ -50,7 +53,7 @@ class _PackedRows:
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device="cuda")
-class PackedFSDPEngine(FSDPEngineWithLMHead):
+class PackedFSDPEngine(_Engine):
     """The engine of actor and reference; what verl calls a row is one trajectory with its prompt.
 
     Args:
@@ -108,7 +111,7 @@ class PackedFSDPEngine(FSDPEngineWithLMHead):
                 loss, output = self.forward_step(micro_batch, loss_function=loss_function, forward_only=forward_only)
                 if not forward_only:
                     (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-                    if not tu.get_non_tensor_data(data=data, key="return_model_output", default=False):
+                    if not tu.get(data, "return_model_output", default=False):
                         output.pop("model_output")
             outputs.append(output)
         # verl brings rows back into order where it made the micro-batches by tokens; here they always are out of order.
@@ -124,10 +127,11 @@ class PackedFSDPEngine(FSDPEngineWithLMHead):
 
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
         """The packed tokens of a micro-batch, for verl's ``forward_step``."""
-        packed: _PackedRows = tu.get_non_tensor_data(data=micro_batch, key=_PACKED, default=None)
-        assert packed is not None, "micro-batches come from forward_backward_batch"
-        plan = packed.plan.to(get_device_id())
-        inputs = model_inputs(packed.layout, get_device_id())
+        packed = tu.get(micro_batch, _PACKED)
+        assert isinstance(packed, _PackedRows), "micro-batches come from forward_backward_batch"
+        device = torch.device(get_device_id())
+        plan = packed.plan.to(device)
+        inputs = model_inputs(packed.layout, device)
         return inputs | {"logits_to_keep": plan.positions}, {"plan": plan, "row_tokens": packed.row_tokens}
 
     def prepare_model_outputs(
@@ -140,15 +144,15 @@ class PackedFSDPEngine(FSDPEngineWithLMHead):
             is about its token t + 1. Entries that are not about a response's token are zero; no loss reads them.
         """
         plan: ReadOut = output_args["plan"]
-        asked = tu.get_non_tensor_data(data=micro_batch, key="calculate_entropy", default=False)
+        asked = bool(tu.get(micro_batch, "calculate_entropy", default=False))
         # verl bounds the temperature likewise.
-        temperature = max(float(micro_batch["temperature"]), 1e-8)
+        temperature = max(float(tu.get(micro_batch, "temperature")), 1e-8)
         answers = answer(output.logits[0], plan, temperature=temperature, entropy=asked)
         found = {"log_probs": answers.log_probs, "entropy": answers.entropies}
-        offsets = micro_batch["input_ids"].offsets()
+        tokens: Any = micro_batch["input_ids"]
         return {
             name: torch.nested.nested_tensor_from_jagged(
-                torch.roll(to_rows(values, plan, output_args["row_tokens"]), -1), offsets
+                torch.roll(to_rows(values, plan, output_args["row_tokens"]), -1), tokens.offsets()
             )
             for name, values in found.items()
             if values is not None
@@ -162,12 +166,12 @@ class PackedFSDPEngine(FSDPEngineWithLMHead):
 
     def _plan(self, data: TensorDict, rows: Rows) -> Plan:
         """The micro-batches: by packed tokens, or with verl's fixed number of rows in each."""
-        if not tu.get_non_tensor_data(data=data, key="use_dynamic_bsz", default=True):
-            size = data["micro_batch_size_per_gpu"]
+        if not tu.get(data, "use_dynamic_bsz", default=True):
+            size = tu.get(data, "micro_batch_size_per_gpu")
             if len(rows) % size:
                 raise ValueError(f"{len(rows)} rows cannot make micro-batches of micro_batch_size_per_gpu={size}")
             return plan_equal_rows(rows, batches=len(rows) // size)
-        limit = data["max_token_len_per_gpu"]
+        limit = tu.get(data, "max_token_len_per_gpu")
         longest = int(rows.lengths.max())
         plan = plan_micro_batches(rows, max_tokens=limit) if longest <= limit else None
         # One rank's failure must be every rank's, or the others would wait for it.
@@ -191,7 +195,8 @@ def rows_of(data: TensorDict) -> Rows:
     Args:
         data: With nested ``input_ids``, shape (rows, row tokens), and ``responses``, shape (rows, response tokens).
     """
-    tokens, responses = data["input_ids"], data["responses"]
+    tokens: Any = data["input_ids"]
+    responses: Any = data["responses"]
     lengths = tokens.offsets().diff().cpu()
     return Rows(
         tokens=tokens.values().cpu(), lengths=lengths, prompt_lengths=lengths - responses.offsets().diff().cpu()
@@ -199,7 +204,7 @@ def rows_of(data: TensorDict) -> Rows:
 
 
 def _check_batch(data: TensorDict) -> None:
-    asked = [name for name in _UNREAD if tu.get_non_tensor_data(data=data, key=name, default=False)]
+    asked = [name for name in _UNREAD if tu.get(data, name, default=False)]
     if any(tu.get(data, "multi_modal_inputs", default=[])):
         asked.append("multi_modal_inputs")
     if isinstance(data["temperature"], Tensor):
