@@ -40,7 +40,9 @@ class _ChainAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
         exact = torch.promote_types(query.dtype, torch.float32)
-        output = torch.empty(query.shape, dtype=exact)
+        # The heads of a token side by side, as the layer behind wants them: it need not copy, and so keep, them again.
+        tokens_first = (query.shape[0], query.shape[2], query.shape[1], query.shape[3])
+        output = torch.empty(tokens_first, dtype=exact).transpose(1, 2)
         normaliser = torch.empty(query.shape[:-1], dtype=exact)
         for start, stop in layout.chains:
             own = slice(start, stop)
