@@ -41,6 +41,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
                 "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu=300",
                 "actor_rollout_ref.ref.log_prob_max_token_len_per_gpu=300",
                 "actor_rollout_ref.actor.use_kl_loss=true",
+                # verl's default is bfloat16, whose noise would be all that the first step's KL term consists of.
+                "+actor_rollout_ref.ref.fsdp_config.mixed_precision={param_dtype:fp32,reduce_dtype:fp32,buffer_dtype:fp32}",
                 "actor_rollout_ref.actor.entropy_coeff=0.01",
                 f"reward.custom_reward_function.path={SUPPORT / 'dense_reward.py'}",
                 "treepo.width=4",
