@@ -1,6 +1,6 @@
 """Measures what packing saves: old log-probs and updates of verl's own engine and the packed one, in turn.
 
-python -m benchmarks.update                     # the small shape on a CPU, about 8 minutes
+python -m benchmarks.update                     # the small shape on a CPU, about 10 minutes
 python -m benchmarks.update --profile gpu       # the shapes of Qwen2.5-0.5B, 1.5B and 7B without weights
 python -m benchmarks.update --model qwen2_5_0_5b --device cuda --width 16 --prompt-length 512 --ratio 0.4
 python -m benchmarks.update step                # whole training steps: rollout, log-probs, update

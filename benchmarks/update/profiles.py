@@ -86,7 +86,7 @@ def described(profile: Profile, *, ratio: float | None, width: int | None, promp
 
 
 PROFILES = {
-    # About 7 minutes on one core.
+    # About 10 minutes on one core.
     "small": Profile(
         models=("small",),
         device="cpu",
