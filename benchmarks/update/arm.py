@@ -163,6 +163,7 @@ class _Server:
         rows = Rows(
             tokens=torch.tensor(tokens), lengths=torch.tensor(lengths), prompt_lengths=torch.tensor(prompt_lengths)
         )
+        self._row_tokens = len(tokens)
         unpadded = self._stock_attention.startswith("flash")
         # verl's trainer asks for entropies with old log-probs always, and in updates where a loss has them.
         self._batches = {
@@ -191,9 +192,8 @@ class _Server:
 
     def counts(self) -> tuple[int, int]:
         metrics = self._result["metrics"]
-        rows = len(self._batches[Part.UPDATE]["input_ids"].values())
         # verl's engine adds the losses of its micro-batches up in a list.
-        return len(self._result["loss"]), sum(metrics.get("packing/packed_tokens", [rows]))
+        return len(self._result["loss"]), sum(metrics.get("packing/packed_tokens", [self._row_tokens]))
 
     def log_probs(self) -> list[float]:
         from verl.workers.utils.padding import response_from_nested
