@@ -30,7 +30,7 @@ def write_small_preset(folder: Path) -> None:
     for option in LOSS:
         del small.actor_rollout_ref.actor[option]
     del small.actor_rollout_ref.actor.optim
-    small.defaults = ["qwen2_5_7b", "_self_"]
+    small.defaults = ["qwen2_5_7b", {"device": "cpu"}, "_self_"]
     OmegaConf.save(small, folder / "small_dapo.yaml")
 
 
