@@ -18,12 +18,13 @@ _ACCURACY = re.compile(r"^val-core/.+/acc/mean@\d+$")
 _REWARD = "critic/score/mean"
 _TREE_ROWS = {
     "trajectories per prompt": "treepo/trajectories_per_prompt/mean",
-    "depth of a trajectory, in nodes": "treepo/depth/mean",
+    "depth of a trajectory, in segments": "treepo/depth/mean",
     "tokens per trajectory": "treepo/trajectory_length/mean",
     "fallbacks per prompt": "treepo/fallback/per_prompt",
     "prompts with a fallback": "treepo/fallback/prompt_share",
     "trajectories from a fallback": "treepo/fallback/trajectory_share",
-    "requests per prompt": "treepo/requests/per_prompt",
+    "segments decoded per prompt": "treepo/requests/per_prompt",
+    "requests per prompt": "treepo/requests/submitted_per_prompt",
 }
 _TOKEN_ROWS = {
     "in trajectories": "treepo/tokens/in_trajectories",
