@@ -1,7 +1,11 @@
-"""Where every token of a set of rows stands once each distinct prefix is laid out once."""
+"""Where every token of a set of rows stands once each distinct prefix is laid out once.
 
+A **row token** is one that the trainer holds, shared ones as often as they occur. A **place** is the index of a packed
+token, which stands for one distinct prefix. The **path** of a row is the places of its tokens, from first to last.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,6 +19,17 @@ class Layout:
     """The distinct tokens of one or more trees in depth-first order; all on the CPU.
 
     Token q may attend to token k where ``k <= q < ends[k]``: those are its ancestors and itself.
+
+    Three rows, ``a b c``, ``a b d e`` and ``a f``, add three, two and one token::
+
+        token         a b c d e f         a - b - c
+        place         0 1 2 3 4 5         |   |
+        positions     0 1 2 2 3 1         |   d - e
+        parents      -1 0 1 1 3 0         |
+        ends          6 5 3 5 5 6         f
+        places        0 1 2, 0 1 3 4, 0 5
+        chains        (0, 3), (3, 5), (5, 6)
+        links         (3, 5, 0, 2): d and e descend from a and b; (5, 6, 0, 1): f descends from a
 
     Attributes:
         tokens: int64, shape (packed,), token ids; padding at the end holds 0.
@@ -53,75 +68,99 @@ def lay_out(rows: Rows, *, multiple_of: int = 1) -> Layout:
     """
     walk = walk_rows(rows)
     shared = np.array(walk.shared, dtype=np.int64)
-    gains = np.array(walk.lengths, dtype=np.int64) - shared
-    starts = np.concatenate([[0], gains.cumsum()])
-    size = int(starts[-1])
-    padding = -size % multiple_of
-    offsets = np.concatenate([[0], rows.lengths.numpy().cumsum()])
+    added = np.array(walk.lengths, dtype=np.int64) - shared
+    stops = added.cumsum()
+    starts = stops - added
+    size = walk.size
+    packed = size + -size % multiple_of
+    offsets = rows.lengths.numpy().cumsum() - rows.lengths.numpy()
 
-    # A row's new tokens begin at depth `shared`, padding at depth 0.
-    positions = np.arange(size + padding, dtype=np.int64)
-    positions[:size] -= np.repeat(starts[:-1] - shared, gains)
+    # The tokens that a row adds begin at depth `shared`, padding at depth 0.
+    positions = np.arange(packed, dtype=np.int64)
+    positions[:size] -= np.repeat(starts - shared, added)
     positions[size:] -= size
-    sources = positions[:size] + np.repeat(offsets[np.array(walk.order, dtype=np.int64)], gains)
-    tokens = np.zeros(size + padding, dtype=np.int64)
+    sources = positions[:size] + np.repeat(offsets[np.array(walk.order, dtype=np.int64)], added)
+    tokens = np.zeros(packed, dtype=np.int64)
     tokens[:size] = rows.tokens.numpy()[sources]
 
-    places, parents = _trace(walk, starts, offsets, positions)
-    ends = np.full(size + padding, size + padding, dtype=np.int64)
-    links = _close(walk, starts, ends)
-    chains = [(start, stop) for start, stop in pairwise([*starts.tolist(), size + padding]) if start < stop]
+    places, paths = _paths(walk, starts, offsets)
+    parents, ends = _parents(walk, paths, packed), _ends(walk, paths, starts, packed)
+    adds = added > 0
+    heads, tails = starts[adds], stops[adds]
+    chains = list(zip(heads.tolist(), tails.tolist(), strict=True))
     return Layout(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
         parents=torch.from_numpy(parents),
         ends=torch.from_numpy(ends),
         places=torch.from_numpy(places),
-        chains=tuple(chains),
-        links=tuple(links),
+        chains=tuple([*chains, (size, packed)] if packed > size else chains),
+        links=tuple(_links(heads, tails, parents, ends)),
     )
 
 
-def _trace(walk: Walk, starts: np.ndarray, offsets: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place of every row token, and the parent of every packed one."""
-    places = np.empty(int(offsets[-1]), dtype=np.int64)
-    parents = np.arange(-1, len(positions) - 1, dtype=np.int64)
-    before = places[:0]
-    for row, length, shared, start in zip(walk.order, walk.lengths, walk.shared, starts.tolist(), strict=False):
-        own = places[offsets[row] : offsets[row] + length]
-        own[:shared] = before[:shared]
-        own[shared:] = np.arange(start, start + length - shared)
-        if shared and length > shared:
-            parents[start] = own[shared - 1]
-        before = own
-    parents[positions == 0] = -1
-    parents[int(starts[-1]) :] = -1
-    return places, parents
+def _paths(walk: Walk, starts: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The place of every row token, in the order of the rows; and views of it, the paths, in the order of the walk.
 
-
-def _close(walk: Walk, starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Fills in where every token's subtree ends, and finds the links.
-
-    The subtree of a token at some depth ends where a later row begins that shares no more than the tokens before it.
-    Going backwards, a stack holds the rows that may still end something: their `shared`, falling towards the bottom.
+    A row goes the way of the row before as far as the two share tokens, and on through those that it adds.
     """
-    links: list[tuple[int, int, int, int]] = []
-    open_ends = [(0, int(starts[-1]))]
-    for length, shared, start in zip(
-        reversed(walk.lengths), reversed(walk.shared), reversed(starts[:-1].tolist()), strict=True
-    ):
-        depth, covered = length, start + length - shared
-        while depth > shared:
-            level, end = open_ends[-1]
-            if end > covered:
-                links.append((covered, end, start, start + depth - shared))
-                covered = end
-            top = max(level, shared)
-            ends[start + top - shared : start + depth - shared] = end
-            depth = top
-            if level > shared:
-                open_ends.pop()
-        while open_ends and open_ends[-1][0] >= shared:
-            open_ends.pop()
-        open_ends.append((shared, start))
-    return links
+    places = np.empty(sum(walk.lengths), dtype=np.int64)
+    paths: list[np.ndarray] = []
+    before = places[:0]
+    for row, length, shared, start in zip(walk.order, walk.lengths, walk.shared, starts.tolist(), strict=True):
+        path = places[offsets[row] : offsets[row] + length]
+        path[:shared] = before[:shared]
+        path[shared:] = np.arange(start, start + length - shared)
+        paths.append(path)
+        before = path
+    return places, paths
+
+
+def _parents(walk: Walk, paths: Sequence[np.ndarray], packed: int) -> np.ndarray:
+    """The parent of every place: the one before it, or for the first token that a row adds the last that it shares."""
+    parents = np.arange(-1, packed - 1, dtype=np.int64)
+    for path, shared in zip(paths, walk.shared, strict=True):
+        if shared < len(path):
+            parents[path[shared]] = path[shared - 1] if shared else -1
+    parents[walk.size :] = -1
+    return parents
+
+
+def _ends(walk: Walk, paths: Sequence[np.ndarray], starts: np.ndarray, packed: int) -> np.ndarray:
+    """One past the subtree of every place: where the first later row begins whose path does not hold the place.
+
+    A row that shares n tokens with the row before ends all of that one's path behind the first n. None of these places
+    is on a later path, so each is ended once at most; what no row ends reaches to the end of all rows.
+    """
+    ends = np.full(packed, packed, dtype=np.int64)
+    ends[: walk.size] = walk.size
+    for before, shared, start in zip(paths[:-1], walk.shared[1:], starts[1:].tolist(), strict=True):
+        ends[before[shared:]] = start
+    return ends
+
+
+def _links(
+    heads: np.ndarray, tails: np.ndarray, parents: np.ndarray, ends: np.ndarray
+) -> list[tuple[int, int, int, int]]:
+    """One link per fork, which is a place where other chains branch off.
+
+    Its keys are the fork's own chain up to and including the fork. Its queries are the other branches, so what is left
+    of the fork's subtree behind that of the next token of the chain, or behind the fork if the chain goes no further.
+    In the example of `Layout` b is a fork: c's subtree stops at 3 and b's at 5, so 3 to 5 attend to a and b.
+
+    Args:
+        heads: The first place of every chain but padding's, ascending.
+        tails: One past the last place of each.
+        parents: The parent of every place.
+        ends: One past the subtree of every place.
+
+    Returns:
+        The links, from the last fork to the first.
+    """
+    forks = np.unique(parents[heads])[::-1]
+    forks = forks[forks >= 0]
+    chains = np.searchsorted(heads, forks, side="right") - 1
+    behind = forks + 1
+    first_queries = np.where(behind < tails[chains], ends[behind], behind)
+    columns = (first_queries, ends[forks], heads[chains], behind)
+    return list(zip(*(column.tolist() for column in columns), strict=True))

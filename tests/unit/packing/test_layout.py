@@ -71,6 +71,18 @@ def test_padding_fills_up_and_attends_to_itself_alone(multiple_of: int):
     assert layout.parents[6:].tolist() == [-1] * padding
 
 
+def test_three_rows_are_laid_out_as_the_docstring_shows():
+    a, b, c, d, e, f = range(1, 7)
+    layout = lay_out(Rows.of([[a]] * 3, [[b, c], [b, d, e], [f]]))
+    assert layout.tokens.tolist() == [a, b, c, d, e, f]
+    assert layout.positions.tolist() == [0, 1, 2, 2, 3, 1]
+    assert layout.parents.tolist() == [-1, 0, 1, 1, 3, 0]
+    assert layout.ends.tolist() == [6, 5, 3, 5, 5, 6]
+    assert layout.places.tolist() == [0, 1, 2, 0, 1, 3, 4, 0, 5]
+    assert layout.chains == ((0, 3), (3, 5), (5, 6))
+    assert layout.links == ((3, 5, 0, 2), (5, 6, 0, 1))
+
+
 def test_a_plain_group_forks_at_the_prompt_and_a_repeated_row_takes_no_room():
     layout = lay_out(Rows.of([[7, 8, 9]] * 4, [[1, 2], [3], [1, 2], []]))
     assert len(layout) == 6
