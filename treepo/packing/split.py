@@ -1,9 +1,44 @@
-"""Cutting a tree that is too large for one forward into parts, with few tokens computed again."""
+"""Cutting a tree that is too large for one forward into parts, with few tokens computed again.
 
-from collections.abc import Sequence
-from itertools import pairwise
+A row is named by its **place** in the tree's walk throughout, so that the rows of a subtree are a range of places. What
+two rows have in common is the least `shared` behind the first place up to the second.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from treepo.packing.rows import Walk
+
+
+class _Way(NamedTuple):
+    """A way to cut the first rows of a walk into parts; the best comes first in order.
+
+    Attributes:
+        repeated: Tokens computed again.
+        count: The parts.
+        largest: Tokens of the largest part.
+        last: The place where the last part begins.
+    """
+
+    repeated: int
+    count: int
+    largest: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subtree:
+    """A subtree that is still to be visited.
+
+    Attributes:
+        places: Its rows, at least one.
+        above: Tokens that they have in common with the row that is visited right before them.
+    """
+
+    places: range
+    above: int
 
 
 def split_tree(tree: Walk, *, max_tokens: int) -> list[Walk]:
@@ -38,10 +73,9 @@ def _cut_in_order(tree: Walk, max_tokens: int) -> list[Walk]:
 
     So the cheapest way to place the first j rows is the cheapest over i of placing the first i and then i to j as one.
     """
-    # Tokens repeated, parts, tokens of the largest part, start of the last part.
-    best: list[tuple[int, int, int, int]] = [(0, 0, 0, 0)]
+    best = [_Way(repeated=0, count=0, largest=0, last=0)]  # for the first 0, 1, 2, ... rows
     for stop in range(1, len(tree.order) + 1):
-        ways: list[tuple[int, int, int, int]] = []
+        ways: list[tuple[int, int, int, int]] = []  # as `_Way`, which takes longer to make
         behind = 0  # what the rows behind `start` add to it
         for start in range(stop - 1, -1, -1):
             size = behind + tree.lengths[start]
@@ -51,11 +85,11 @@ def _cut_in_order(tree: Walk, max_tokens: int) -> list[Walk]:
             behind += tree.lengths[start] - tree.shared[start]
             if behind > max_tokens:
                 break
-        best.append(min(ways))
+        best.append(_Way(*min(ways)))
     parts: list[Walk] = []
     stop = len(tree.order)
     while stop:
-        start = best[stop][3]
+        start = best[stop].last
         parts.append(tree.part(range(start, stop)))
         stop = start
     return parts[::-1]
@@ -63,52 +97,62 @@ def _cut_in_order(tree: Walk, max_tokens: int) -> list[Walk]:
 
 def _larger_first(tree: Walk) -> Walk:
     """The same tree, its subtrees visited from the larger to the smaller at every fork."""
-    order: list[int] = []
-    shared: list[int] = []
-    # Ranges of places that are one subtree, and what the first of them shares with the row visited before.
-    todo = [(0, len(tree.order), 0)]
+    visited: list[int] = []
+    shared: list[int] = []  # what each has in common with the one visited before it
+    todo = [_Subtree(places=range(len(tree.order)), above=0)]  # the next one stands last
     while todo:
-        start, stop, above = todo.pop()
-        if stop - start == 1:
-            order.append(start)
-            shared.append(above)
+        subtree = todo.pop()
+        if len(subtree.places) == 1:
+            visited += subtree.places
+            shared.append(subtree.above)
             continue
-        fork = min(tree.shared[start + 1 : stop])
-        begins = [start, *(at for at in range(start + 1, stop) if tree.shared[at] == fork), stop]
-        branches = sorted(pairwise(begins), key=lambda branch: tree.part(range(*branch)).size, reverse=True)
-        todo += [(*branch, above if at == 0 else fork) for at, branch in reversed(list(enumerate(branches)))]
+        fork, branches = _branches(tree, subtree.places)
+        largest, *others = sorted(branches, key=lambda places: tree.part(places).size, reverse=True)
+        # The first branch follows what was visited before the subtree, each other one a branch of the same fork.
+        todo += [_Subtree(places=places, above=fork) for places in reversed(others)]
+        todo.append(_Subtree(places=largest, above=subtree.above))
     return Walk(
-        order=tuple(tree.order[place] for place in order),
-        lengths=tuple(tree.lengths[place] for place in order),
+        order=tuple(tree.order[place] for place in visited),
+        lengths=tuple(tree.lengths[place] for place in visited),
         shared=tuple(shared),
     )
 
 
-def _add_where_cheapest(tree: Walk, order: Sequence[int], max_tokens: int) -> list[Walk]:
-    """Puts the rows one by one into the part to which each adds the fewest tokens, if that has room."""
+def _branches(tree: Walk, places: range) -> tuple[int, list[range]]:
+    """The first fork of a subtree of several rows: the tokens that all of them have in common, and its branches.
+
+    A branch begins with each row that shares no more than these with the row before it.
+    """
+    fork = min(tree.shared[places.start + 1 : places.stop])
+    begins = [places.start, *(place for place in places[1:] if tree.shared[place] == fork), places.stop]
+    return fork, [range(*bounds) for bounds in pairwise(begins)]
+
+
+def _add_where_cheapest(tree: Walk, places: Iterable[int], max_tokens: int) -> list[Walk]:
+    """Puts the rows one by one into the part to which each adds the fewest tokens, if that has room.
+
+    A row adds to a part what is behind the tokens that it has in common with one of the part's rows, so `sizes` holds
+    the distinct tokens of every part throughout.
+    """
     parts: list[list[int]] = []
     sizes: list[int] = []
-    for place in order:
-        common = _shared_with_all(tree, place)
-        adds = [tree.lengths[place] - max(common[other] for other in part) for part in parts]
-        fitting = [(added, at) for at, added in enumerate(adds) if sizes[at] + added <= max_tokens]
+    for place in places:
+        common = _common_with_all(tree, place)
+        adds = [tree.lengths[place] - max(common[member] for member in members) for members in parts]
+        fitting = [(added, part) for part, added in enumerate(adds) if sizes[part] + added <= max_tokens]
         if fitting:
-            added, at = min(fitting)
-            parts[at].append(place)
-            sizes[at] += added
+            added, part = min(fitting)
+            parts[part].append(place)
+            sizes[part] += added
         else:
             parts.append([place])
             sizes.append(tree.lengths[place])
-    return [tree.part(sorted(part)) for part in parts]
+    return [tree.part(sorted(members)) for members in parts]
 
 
-def _shared_with_all(tree: Walk, place: int) -> list[int]:
-    """Tokens that one row has in common with each: the least `shared` on the way there."""
-    common = [0] * len(tree.order)
-    common[place] = running = tree.lengths[place]
-    for other in range(place + 1, len(tree.order)):
-        running = common[other] = min(running, tree.shared[other])
-    running = tree.lengths[place]
-    for other in range(place - 1, -1, -1):
-        running = common[other] = min(running, tree.shared[other + 1])
-    return common
+def _common_with_all(tree: Walk, place: int) -> list[int]:
+    """Tokens that the row at one place has in common with the row at every place; with itself all."""
+    own = tree.lengths[place]
+    onwards = list(accumulate(tree.shared[place + 1 :], min, initial=own))
+    backwards = list(accumulate(tree.shared[place:0:-1], min, initial=own))
+    return [*backwards[:0:-1], *onwards]
