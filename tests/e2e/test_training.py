@@ -117,7 +117,7 @@ def test_the_trees_of_a_step_can_be_drawn_again(trained: TrainingRun, run_dir: P
         assert {node.weight_versions for node in record.nodes} == {(1, 1)}
         assert all(trajectory.advantages is not None for trajectory in record.trajectories)
     assert 0 <= scalars["treepo/advantage/subgroup_share"][2] <= 1
-    assert scalars["treepo/length_inflation"][1] > 0
+    assert scalars["treepo/length_over_validation"][1] > 0
 
 
 def test_after_an_update_vllm_serves_the_trainers_weights(trained: TrainingRun, run_dir: Path) -> None:

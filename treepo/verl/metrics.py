@@ -7,12 +7,13 @@ import numpy as np
 
 from treepo.config import TreePOConfig
 from treepo.tree import FinishReason
+from treepo.verl.metric_names import DEPTH_SHARE, FINISH_REASON, Metric
 from treepo.verl.packing import METRICS
 from treepo.verl.rows import TreeFields
 
 
 def tree_metrics(
-    uids: Sequence[str], fields: Sequence[TreeFields], *, options: TreePOConfig, independent_length: float | None
+    uids: Sequence[str], fields: Sequence[TreeFields], *, options: TreePOConfig, validation_length: float | None
 ) -> dict[str, float]:
     """Sums up the trees of a step.
 
@@ -20,12 +21,11 @@ def tree_metrics(
         uids: verl's id of the prompt group of every trajectory, padding rows left out.
         fields: What the row of every trajectory carries of its tree.
         options: TreePO's options.
-        independent_length: Mean length of the last validation's responses, which are sampled independently; None
-            before the first.
+        validation_length: Mean length of the last validation's responses: independent samples, of other problems, drawn
+            as ``val_kwargs`` say; None before the first.
 
     Returns:
-        Metrics by name, all under ``treepo/``. ``sharing_ratio`` is tokens generated over tokens in trajectories: the
-        share of the trajectories' tokens that had to be decoded.
+        Metrics by the names of :mod:`treepo.verl.metric_names`; docs/metrics.md has the formulas.
     """
     groups: dict[str, list[TreeFields]] = defaultdict(list)
     for uid, entry in zip(uids, fields, strict=True):
@@ -39,36 +39,36 @@ def tree_metrics(
     fallbacks = [tree["fallbacks"] for tree in stats]
     seconds = [group[0]["tree_seconds"] for group in groups.values()]
     metrics = {
-        "treepo/trajectories_per_prompt/mean": len(fields) / len(groups),
-        "treepo/trajectories_per_prompt/min": min(len(group) for group in groups.values()),
-        "treepo/depth/mean": float(np.mean(depths)),
-        "treepo/depth/max": max(depths),
-        "treepo/finish_step/mean": float(np.mean([entry["finish_step"] for entry in fields])),
-        "treepo/trajectory_length/mean": float(np.mean(lengths)),
-        "treepo/fallback/per_prompt": float(np.mean(fallbacks)),
-        "treepo/fallback/prompt_share": float(np.mean([count > 0 for count in fallbacks])),
-        "treepo/fallback/trajectory_share": float(np.mean([entry["from_fallback"] for entry in fields])),
-        "treepo/fallback/trajectories_before": float(np.mean([tree["finished_before_fallback"] for tree in stats])),
-        "treepo/tokens/in_trajectories": total["tokens_in_trajectories"],
-        "treepo/tokens/generated": total["tokens_generated"],
-        "treepo/tokens/prefix": total["prefix_tokens"],
-        "treepo/tokens/cached": total["cached_tokens"],
-        "treepo/tokens/recomputed": total["recomputed_tokens"],
-        "treepo/tokens/discarded": total["discarded_tokens"],
-        "treepo/tokens/sharing_ratio": total["tokens_generated"] / max(1, total["tokens_in_trajectories"]),
-        "treepo/requests/per_prompt": total["requests"] / len(groups),
-        "treepo/requests/submitted_per_prompt": total["submitted"] / len(groups),
-        "treepo/requests/forks_per_prompt": total["forks"] / len(groups),
-        "treepo/seconds/tree_mean": float(np.mean(seconds)),
-        "treepo/seconds/tree_max": max(seconds),
-        "treepo/seconds/per_trajectory": sum(seconds) / len(fields),
+        Metric.TRAJECTORIES_MEAN: len(fields) / len(groups),
+        Metric.TRAJECTORIES_MIN: min(len(group) for group in groups.values()),
+        Metric.DEPTH_MEAN: float(np.mean(depths)),
+        Metric.DEPTH_MAX: max(depths),
+        Metric.FINISH_STEP_MEAN: float(np.mean([entry["finish_step"] for entry in fields])),
+        Metric.TRAJECTORY_LENGTH_MEAN: float(np.mean(lengths)),
+        Metric.FALLBACKS_PER_PROMPT: float(np.mean(fallbacks)),
+        Metric.FALLBACK_PROMPT_SHARE: float(np.mean([count > 0 for count in fallbacks])),
+        Metric.FALLBACK_TRAJECTORY_SHARE: float(np.mean([entry["from_fallback"] for entry in fields])),
+        Metric.TRAJECTORIES_BEFORE_FALLBACK: float(np.mean([tree["finished_before_fallback"] for tree in stats])),
+        Metric.TOKENS_IN_TRAJECTORIES: total["tokens_in_trajectories"],
+        Metric.TOKENS_GENERATED: total["tokens_generated"],
+        Metric.TOKENS_PREFIX: total["prefix_tokens"],
+        Metric.TOKENS_CACHED: total["cached_tokens"],
+        Metric.TOKENS_RECOMPUTED: total["recomputed_tokens"],
+        Metric.TOKENS_DISCARDED: total["discarded_tokens"],
+        Metric.TOKENS_SHARING_RATIO: total["tokens_generated"] / max(1, total["tokens_in_trajectories"]),
+        Metric.SEGMENTS_PER_PROMPT: total["requests"] / len(groups),
+        Metric.SUBMITTED_PER_PROMPT: total["submitted"] / len(groups),
+        Metric.FORKS_PER_PROMPT: total["forks"] / len(groups),
+        Metric.TREE_SECONDS_MEAN: float(np.mean(seconds)),
+        Metric.TREE_SECONDS_MAX: max(seconds),
+        Metric.SECONDS_PER_TRAJECTORY: sum(seconds) / len(fields),
     }
     for depth in range(1, options.max_depth + 1):
-        metrics[f"treepo/depth/share/{depth}"] = depths.count(depth) / len(depths)
-    if independent_length:
-        metrics["treepo/length_inflation"] = metrics["treepo/trajectory_length/mean"] / independent_length
+        metrics[f"{DEPTH_SHARE}{depth}"] = depths.count(depth) / len(depths)
+    if validation_length:
+        metrics[Metric.LENGTH_OVER_VALIDATION] = metrics[Metric.TRAJECTORY_LENGTH_MEAN] / validation_length
     for reason in FinishReason:
-        metrics[f"treepo/finish_reason/{reason.value}"] = float(
+        metrics[f"{FINISH_REASON}{reason.value}"] = float(
             np.mean([entry["reason"] == reason.value for entry in fields])
         )
     return metrics
@@ -86,5 +86,4 @@ def sort_packing_metrics(metrics: dict[str, float]) -> None:
     for name in counts:
         metrics[f"treepo/{name.removeprefix('actor/')}"] = metrics.pop(name)
     if counts:
-        ours = f"treepo/{METRICS}"
-        metrics[f"{ours}token_ratio"] = metrics[f"{ours}packed_tokens"] / metrics[f"{ours}row_tokens"]
+        metrics[Metric.TOKEN_RATIO] = metrics[Metric.PACKED_TOKENS] / metrics[Metric.ROW_TOKENS]

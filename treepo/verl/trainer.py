@@ -18,6 +18,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from treepo.advantage import ESTIMATORS, subgroup_share
 from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
+from treepo.verl.metric_names import Metric
 from treepo.verl.metrics import sort_packing_metrics, tree_metrics
 from treepo.verl.packing import uses_packed_engine
 from treepo.verl.packing_order import packing_order
@@ -49,7 +50,7 @@ class TreeHooks(PPOTrainer):
         return buffer
 
     def _validate(self) -> dict[str, float]:
-        """Validates on independent samples, whose length trajectories of trees are compared with."""
+        """Validates, and notes the mean length of the responses, which trajectories of trees are compared with."""
         lengths: list[int] = []
         sample = self.replay_buffer.sample
 
@@ -65,7 +66,7 @@ class TreeHooks(PPOTrainer):
             self.replay_buffer.sample = sample
         self._validation_length = sum(lengths) / len(lengths) if lengths else None
         if self._validation_length is not None:
-            metrics["treepo/validation/response_length/mean"] = self._validation_length
+            metrics[Metric.VALIDATION_LENGTH_MEAN] = self._validation_length
         return metrics
 
     def _add_prompts_to_generate(self, num_prompts: int) -> int:
@@ -96,14 +97,14 @@ class TreeHooks(PPOTrainer):
             )
         batch = super()._balance_batch(batch, metrics, *args, **kwargs)
         padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
-        metrics["treepo/padding_share"] = sum(padding) / len(padding)
+        metrics[Metric.PADDING_SHARE] = sum(padding) / len(padding)
         mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
         ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
         # During the critic's warm-up the actor is not updated, and a batch need not be whole mini-batches of it.
         mini_batches = 1 if len(padding) % mini_batch else len(padding) // mini_batch
         if uses_packed_engine(self.config):
             uids, fields = self._tree_fields(batch)
-            order, metrics["treepo/packing/rank_imbalance"] = packing_order(
+            order, metrics[Metric.RANK_IMBALANCE] = packing_order(
                 uids,
                 fields,
                 prompt_lengths=[tag["prompt_len"] for tag in batch.tags],
@@ -144,14 +145,14 @@ class TreeHooks(PPOTrainer):
                 [uid for uid, kept in zip(uids, real, strict=True) if kept],
                 [entry for entry, kept in zip(fields, real, strict=True) if kept],
                 options=self._options,
-                independent_length=self._validation_length,
+                validation_length=self._validation_length,
             )
         )
         if self.config.algorithm.adv_estimator in ESTIMATORS:
-            metrics["treepo/advantage/subgroup_share"] = self._subgroup_share(batch, uids, fields, real)
+            metrics[Metric.SUBGROUP_SHARE] = self._subgroup_share(batch, uids, fields, real)
         grown = len({uid for uid, kept in zip(uids, real, strict=True) if kept})
         failed = self.config.data.train_batch_size - grown
-        metrics["treepo/prompts_failed"] = failed
+        metrics[Metric.PROMPTS_FAILED] = failed
         if failed:
             # verl logs each failure where it happened, and trains on without the prompt.
             logger.warning("step %d: %d prompts have no tree; their errors stand above", global_steps, failed)

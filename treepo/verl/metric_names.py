@@ -1,0 +1,53 @@
+"""The names of all metrics of trees; docs/metrics.md says of each what it means and what to do about it."""
+
+
+class Metric:
+    """Every name under ``treepo/`` but those that end in a depth or a reason.
+
+    Plain texts and no enumeration, because verl's file logger takes no other keys.
+    """
+
+    TRAJECTORIES_MEAN = "treepo/trajectories_per_prompt/mean"
+    TRAJECTORIES_MIN = "treepo/trajectories_per_prompt/min"
+    PROMPTS_FAILED = "treepo/prompts_failed"
+    PADDING_SHARE = "treepo/padding_share"
+    DEPTH_MEAN = "treepo/depth/mean"
+    DEPTH_MAX = "treepo/depth/max"
+    FINISH_STEP_MEAN = "treepo/finish_step/mean"
+    TRAJECTORY_LENGTH_MEAN = "treepo/trajectory_length/mean"
+    VALIDATION_LENGTH_MEAN = "treepo/validation/response_length/mean"
+    LENGTH_OVER_VALIDATION = "treepo/length_over_validation"
+    FALLBACKS_PER_PROMPT = "treepo/fallback/per_prompt"
+    FALLBACK_PROMPT_SHARE = "treepo/fallback/prompt_share"
+    FALLBACK_TRAJECTORY_SHARE = "treepo/fallback/trajectory_share"
+    TRAJECTORIES_BEFORE_FALLBACK = "treepo/fallback/trajectories_before"
+    TOKENS_IN_TRAJECTORIES = "treepo/tokens/in_trajectories"
+    TOKENS_GENERATED = "treepo/tokens/generated"
+    TOKENS_SHARING_RATIO = "treepo/tokens/sharing_ratio"
+    TOKENS_PREFIX = "treepo/tokens/prefix"
+    TOKENS_CACHED = "treepo/tokens/cached"
+    TOKENS_RECOMPUTED = "treepo/tokens/recomputed"
+    TOKENS_DISCARDED = "treepo/tokens/discarded"
+    SEGMENTS_PER_PROMPT = "treepo/requests/per_prompt"
+    SUBMITTED_PER_PROMPT = "treepo/requests/submitted_per_prompt"
+    FORKS_PER_PROMPT = "treepo/requests/forks_per_prompt"
+    TREE_SECONDS_MEAN = "treepo/seconds/tree_mean"
+    TREE_SECONDS_MAX = "treepo/seconds/tree_max"
+    SECONDS_PER_TRAJECTORY = "treepo/seconds/per_trajectory"
+    SUBGROUP_SHARE = "treepo/advantage/subgroup_share"
+    PACKED_TOKENS = "treepo/packing/packed_tokens"
+    ROW_TOKENS = "treepo/packing/row_tokens"
+    TOKEN_RATIO = "treepo/packing/token_ratio"
+    REPEATED_TOKENS = "treepo/packing/repeated_tokens"
+    MICRO_BATCHES = "treepo/packing/batches"
+    RANK_IMBALANCE = "treepo/packing/rank_imbalance"
+
+
+NAMES = frozenset(value for name, value in vars(Metric).items() if name.isupper())
+"""All of them."""
+
+DEPTH_SHARE = "treepo/depth/share/"
+"""Before a number of segments, from 1 to ``treepo.max_depth``."""
+
+FINISH_REASON = "treepo/finish_reason/"
+"""Before a :class:`treepo.tree.FinishReason`."""
