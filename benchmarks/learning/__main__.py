@@ -58,8 +58,8 @@ def run(
         return
     # Only now: these take seconds to import.
     from benchmarks.learning.collect import TrainingRunner
-    from benchmarks.learning.report import write_report
     from treepo.quickstart.prepare import prepare
+    from treepo.quickstart.warm_start import WarmStartFailed
 
     try:
         prepared = prepare(cache, console=console, settings=WARM_START)
@@ -68,10 +68,14 @@ def run(
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with the run that was cut off")
         raise typer.Exit(130) from None
-    write_report(results, page)
-    console.print(f"report: {page}")
+    except WarmStartFailed as error:
+        console.print(f"error: {error}")
+        raise typer.Exit(1) from error
     if failed:
         console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
+    if len(failed) < len(keys):
+        _report(results, page)
+    if failed:
         raise typer.Exit(1)
 
 
@@ -81,6 +85,19 @@ def report(
     page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
 ) -> None:
     """Draws tables and plots anew from the results."""
+    _report(results, page)
+
+
+@app.command("arms")
+def list_arms() -> None:
+    """Lists the arms."""
+    for name, arm in ARMS.items():
+        group = "main" if name in MAIN else "ablation"
+        against = f"; against {', '.join(arm.against)}" if arm.against else ""
+        console.print(f"{name:24} {group:9} {arm.says}{against}")
+
+
+def _report(results: Path, page: Path) -> None:
     from benchmarks.learning.report import write_report
 
     try:
@@ -89,14 +106,6 @@ def report(
         console.print(f"error: {error}")
         raise typer.Exit(1) from error
     console.print(f"report: {page}")
-
-
-@app.command("arms")
-def list_arms() -> None:
-    """Lists the arms."""
-    for name, arm in ARMS.items():
-        group = "main" if name in MAIN else "ablation"
-        console.print(f"{name:24} {group:9} {arm.says}; against {arm.against}")
 
 
 def _names(arms: str) -> list[str]:

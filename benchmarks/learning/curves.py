@@ -7,7 +7,7 @@ from itertools import accumulate
 from statistics import fmean, median
 
 from benchmarks.learning.results import RunResult
-from benchmarks.learning.stats import Interval, bootstrap_interval, mean_over, paired_differences, value_at
+from benchmarks.learning.stats import Interval, mean_interval, mean_over, paired_differences, value_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,11 @@ def build_curves(results: Sequence[RunResult]) -> Curves:
     All runs start from one model, so the accuracy before the first step is the mean of all runs' measurements of it.
 
     Raises:
-        ValueError: Runs were measured at different steps.
+        ValueError: Runs were measured at different steps, or are not of one study.
     """
+    studies = {result.study for result in results}
+    if len(studies) != 1:
+        raise ValueError(f"the runs are of different studies: {sorted(studies)}; report on them apart")
     grids = {tuple(result.accuracy_steps) for result in results}
     if len(grids) != 1:
         raise ValueError(f"the runs were measured at different steps: {sorted(grids)}; report on them apart")
@@ -117,7 +120,7 @@ def measure(curve: Curve, budget: Budget) -> Measures:
 def summarise(runs: dict[int, Curve], budget: Budget) -> dict[str, Interval]:
     """Mean and interval of every measure over an arm's seeds."""
     read = [measure(curve, budget) for curve in runs.values()]
-    return {name: bootstrap_interval([getattr(one, name) for one in read]) for name in MEASURES}
+    return {name: mean_interval([getattr(one, name) for one in read]) for name in MEASURES}
 
 
 def compare(own: dict[int, Curve], other: dict[int, Curve], budget: Budget) -> dict[str, tuple[Interval, int]] | None:
@@ -137,7 +140,7 @@ def compare(own: dict[int, Curve], other: dict[int, Curve], budget: Budget) -> d
             {seed: getattr(one, name) for seed, one in left.items()},
             {seed: getattr(one, name) for seed, one in right.items()},
         )
-        compared[name] = bootstrap_interval(differences), sum(difference > 0 for difference in differences)
+        compared[name] = mean_interval(differences), sum(difference > 0 for difference in differences)
     return compared
 
 
@@ -154,4 +157,4 @@ def band(runs: dict[int, Curve], axis: str) -> tuple[list[float], list[Interval]
     curves = list(runs.values())
     points = range(len(curves[0].steps))
     places = [fmean(getattr(curve, axis)[point] for curve in curves) for point in points]
-    return places, [bootstrap_interval([curve.accuracy[point] for curve in curves]) for point in points]
+    return places, [mean_interval([curve.accuracy[point] for curve in curves]) for point in points]

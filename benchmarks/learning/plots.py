@@ -12,7 +12,8 @@ from benchmarks.learning.curves import Curves, band
 from benchmarks.learning.stats import Interval
 
 _AXES = {"steps": "training steps", "tokens": "tokens generated, thousand", "seconds": "seconds of training"}
-_COLOURS = ("black", "tab:gray", "tab:green", "tab:blue", "tab:orange", "tab:red")
+# As many as arms in a plot at least.
+COLOURS = ("black", "tab:gray", "tab:green", "tab:blue", "tab:orange", "tab:red", "tab:purple", "tab:brown")
 
 
 def plot_curves(curves: Curves, path: Path) -> None:
@@ -24,10 +25,9 @@ def plot_curves(curves: Curves, path: Path) -> None:
     """
     figure, panels = plt.subplots(1, 3, figsize=(14, 4.4), sharey=True, layout="constrained")
     for panel, (axis, label) in zip(panels, _AXES.items(), strict=True):
-        for position, (arm, runs) in enumerate(curves.items()):
+        for colour, (arm, runs) in zip(COLOURS, curves.items(), strict=False):
             places, intervals = band(runs, axis)
             xs = [place / 1000 for place in places] if axis == "tokens" else places
-            colour = _COLOURS[position % len(_COLOURS)]
             panel.plot(xs, [one.mean for one in intervals], marker="o", markersize=3.5, color=colour, label=arm)
             panel.fill_between(
                 xs, [one.low for one in intervals], [one.high for one in intervals], color=colour, alpha=0.08, lw=0

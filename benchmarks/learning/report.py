@@ -11,7 +11,7 @@ from benchmarks.learning.curves import Budget, Curves, build_curves, common_budg
 from benchmarks.learning.plots import plot_curves, plot_differences
 from benchmarks.learning.results import RunResult, load_newest
 from benchmarks.learning.stats import Interval
-from benchmarks.learning.study import ABLATIONS, ARMS, BASELINE, MAIN
+from benchmarks.learning.study import ABLATIONS, ARMS, MAIN
 
 BEGIN = "<!-- results: written by `python -m benchmarks.learning report` -->"
 END = "<!-- end of results -->"
@@ -21,6 +21,13 @@ _TITLES = {
     "at_tokens": "at equal tokens",
     "at_seconds": "at equal seconds",
 }
+
+
+# With fewer seeds the intervals say little, and a bold one would say more than it knows.
+_SEEDS_FOR_BOLD = 5
+
+# By arm and the arm it is compared with, and by measure: the difference, and in how many seeds it is above zero.
+_Differences = dict[tuple[str, str], dict[str, tuple[Interval, int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +82,7 @@ def _gather(results: Sequence[RunResult], names: Sequence[str]) -> _Study | None
     present = [name for name in names if any(result.arm == name for result in results)]
     if not present:
         return None
-    wanted = {*present, *(ARMS[name].against for name in present)}
+    wanted = {*present, *(other for name in present for other in ARMS[name].against)}
     by_arm = {name: [result for result in results if result.arm == name] for name in ARMS if name in wanted}
     by_arm = {name: runs for name, runs in by_arm.items() if runs}
     curves = build_curves([result for runs in by_arm.values() for result in runs])
@@ -95,11 +102,16 @@ def _section(title: str, study: _Study, folder: Path, page: Path) -> list[str]:
     ]
     differences = _differences(study)
     if differences:
-        rows = {name: {key: one for key, (one, _) in measures.items()} for name, measures in differences.items()}
+        rows = {
+            f"{name} - {other}": {key: one for key, (one, _) in measures.items()}
+            for (name, other), measures in differences.items()
+        }
         plot_differences(rows, _TITLES, forest)
+        count = len(rows) * len(_TITLES)
         parts += [
             "Differences between runs of the same seed, in points, with their intervals; in brackets, in how many "
-            "seeds the arm is ahead. **Bold**: the interval excludes zero.",
+            f"seeds the arm is ahead. **Bold**: {_SEEDS_FOR_BOLD} seeds or more, and the interval excludes zero. Of "
+            f"{count} intervals, {count / 20:.0f} would do so by chance if no arm differed.",
             _difference_table(differences),
             f"![paired differences]({relpath(forest, page.parent)})",
         ]
@@ -121,7 +133,7 @@ def _accuracy_table(study: _Study) -> str:
 def _cost_table(study: _Study) -> str:
     parts = ["gen", "old_log_prob", "update_actor"]
     head = ["arm", "tokens generated, thousand", "generated / in trajectories", "seconds of a step", "of it: rollout"]
-    head += ["old log-probs", "update"]
+    head += ["old log-probs", "update", "trajectories by fallback"]
     rows = []
     for name, runs in study.results.items():
         generated = [sum(run.tokens_generated) for run in runs]
@@ -133,31 +145,29 @@ def _cost_table(study: _Study) -> str:
                 f"{sum(generated) / sum(contained):.3f}",
                 f"{fmean(median(run.seconds) for run in runs):.2f}",
                 *(f"{fmean(run.seconds_by_part[part] for run in runs):.2f}" for part in parts),
+                _share([run.fallback_share for run in runs if run.fallback_share is not None]),
             ]
         )
     return f"What a run costs; a step's seconds are the median, its parts are means.\n\n{_table(head, rows)}"
 
 
-def _differences(study: _Study) -> dict[str, dict[str, tuple[Interval, int]]]:
+def _differences(study: _Study) -> _Differences:
     found = {}
     for name, runs in study.curves.items():
-        other = study.curves.get(ARMS[name].against)
-        if name == BASELINE or other is None:
-            continue
-        compared = compare(runs, other, study.budget)
-        if compared is not None:
-            found[name] = compared
+        for other in ARMS[name].against:
+            compared = compare(runs, study.curves.get(other, {}), study.budget)
+            if compared is not None:
+                found[name, other] = compared
     return found
 
 
-def _difference_table(differences: dict[str, dict[str, tuple[Interval, int]]]) -> str:
-    published = any(ARMS[name].published for name in differences)
+def _difference_table(differences: _Differences) -> str:
+    published = any(ARMS[name].published for name, _ in differences)
     head = ["arm", "against", *_TITLES.values(), *(["the paper"] if published else [])]
     rows = []
-    for name, measures in differences.items():
-        arm = ARMS[name]
-        cells = [f"`{name}`", f"`{arm.against}`", *(_points(*measures[key]) for key in _TITLES)]
-        rows.append([*cells, *([arm.published or ""] if published else [])])
+    for (name, other), measures in differences.items():
+        cells = [f"`{name}`", f"`{other}`", *(_points(*measures[key]) for key in _TITLES)]
+        rows.append([*cells, *([ARMS[name].published or ""] if published else [])])
     return _table(head, rows)
 
 
@@ -189,7 +199,12 @@ def _points(one: Interval, ahead: int) -> str:
     if math.isnan(one.low):
         return f"{one.mean:+.1f} ({ahead}/{one.count})"
     text = f"{one.mean:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"
-    return f"{f'**{text}**' if one.excludes_zero else text} ({ahead}/{one.count})"
+    bold = one.excludes_zero and one.count >= _SEEDS_FOR_BOLD
+    return f"{f'**{text}**' if bold else text} ({ahead}/{one.count})"
+
+
+def _share(shares: Sequence[float]) -> str:
+    return f"{100 * fmean(shares):.0f}%" if shares else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -34,13 +34,15 @@ class RunResult:
         arm: Name of the arm.
         seed: The run's seed.
         fingerprint: Of the configuration and the model.
+        study: Of what all arms share; runs of different studies are not compared.
         finished: When, ISO 8601, UTC.
         overrides: What was set in the preset, without paths and seeds.
         held_out_samples: Samples behind every accuracy.
         accuracy_steps: Steps after which the held-out accuracy was measured; the first is 0.
         accuracy: Held-out accuracies, 0 to 1.
-        tokens_generated: Tokens decoded in every training step.
+        tokens_generated: Tokens decoded in every training step, those thrown away past a path's end with them.
         tokens_in_trajectories: Tokens of the trajectories trained on in every step, shared ones counted every time.
+        fallback_share: Share of the trajectories that a fallback began; None where there are no trees.
         reward: Mean reward of every training step.
         seconds: Seconds of every training step, without the saving of models.
         seconds_by_part: Mean seconds per step of its parts, from the second step on.
@@ -54,6 +56,7 @@ class RunResult:
     arm: str
     seed: int
     fingerprint: str
+    study: str
     finished: str
     overrides: list[str]
     held_out_samples: int
@@ -61,6 +64,7 @@ class RunResult:
     accuracy: list[float]
     tokens_generated: list[int]
     tokens_in_trajectories: list[int]
+    fallback_share: float | None
     reward: list[float]
     seconds: list[float]
     seconds_by_part: dict[str, float]
@@ -117,14 +121,13 @@ def load_newest(folder: Path) -> tuple[list[RunResult], int]:
         folder: Where they are kept.
 
     Returns:
-        Per arm those of the fingerprint that finished last, by arm and seed; and how many others were left out.
+        Those of the study that finished last and, per arm, of the fingerprint that did, by arm and seed; and how many
+        others were left out.
     """
-    found = [load(path) for path in sorted(folder.glob("*.json"))]
-    newest: dict[str, RunResult] = {}
-    for result in found:
-        if result.arm not in newest or result.finished > newest[result.arm].finished:
-            newest[result.arm] = result
-    kept = [result for result in found if result.fingerprint == newest[result.arm].fingerprint]
+    found = sorted((load(path) for path in folder.glob("*.json")), key=lambda result: result.finished)
+    same = [result for result in found if result.study == found[-1].study]
+    newest = {result.arm: result.fingerprint for result in same}
+    kept = [result for result in same if result.fingerprint == newest[result.arm]]
     return sorted(kept, key=lambda result: (result.arm, result.seed)), len(found) - len(kept)
 
 

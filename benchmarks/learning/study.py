@@ -18,6 +18,8 @@ BASELINE = "grpo"
 STEPS = 40
 EVALUATE_EVERY = 10
 SAMPLES = 4
+# Raised by hand when a change of the code gives an arm another outcome: results of before are then left out.
+_VERSION = 1
 
 # A pupil who slips on nearly every second carry, and never a chain that is over after two days: about a fifth is right.
 WARM_START = WarmStartSettings(
@@ -45,8 +47,8 @@ _SHARED = (
     "trainer.resume_mode=disable",
 )
 _TREEPO = "algorithm.adv_estimator=treepo"
-# Few forks and many fallbacks, so that where a fallback cuts can matter.
-_BY_FALLBACK = (_TREEPO, "treepo.max_divergence=1")
+# No forks after the first segment and many fallbacks, so that where a fallback cuts can matter.
+_BY_FALLBACK = (_TREEPO, "treepo.max_divergence=1", "treepo.divergence.transfer=false")
 
 
 class Sampling(StrEnum):
@@ -65,7 +67,7 @@ class Arm:
         says: What it is, in a few words.
         sampling: Independent samples by verl's own agent loop, or trees.
         overrides: What it sets besides what all arms share.
-        against: The arm it is compared with.
+        against: The arms it is compared with.
         published: For an ablation, what the paper found; None for the arms of the main comparison.
     """
 
@@ -73,10 +75,12 @@ class Arm:
     says: str
     sampling: Sampling = Sampling.TREE
     overrides: tuple[str, ...]
-    against: str = BASELINE
+    against: tuple[str, ...] = (BASELINE,)
     published: str | None = None
 
 
+# The baseline, and the arm from which it differs in the credit alone.
+_BY_CREDIT = (BASELINE, "tree_grpo")
 _ALL = (
     Arm(
         name=BASELINE,
@@ -86,60 +90,69 @@ _ALL = (
             "algorithm.adv_estimator=grpo",
             "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",
         ),
+        against=(),
     ),
     Arm(name="tree_grpo", says="trees, GRPO credit", overrides=("algorithm.adv_estimator=grpo",)),
-    Arm(name="treepo", says="trees, `treepo`", overrides=(_TREEPO,)),
+    Arm(name="treepo", says="trees, `treepo`", overrides=(_TREEPO,), against=_BY_CREDIT),
     Arm(
         name="treepo_segment",
         says="trees, `treepo_segment`",
         overrides=("algorithm.adv_estimator=treepo_segment",),
+        against=_BY_CREDIT,
     ),
-    Arm(name="treepo_spo", says="trees, `treepo_spo`", overrides=("algorithm.adv_estimator=treepo_spo",)),
+    Arm(
+        name="treepo_spo",
+        says="trees, `treepo_spo`",
+        overrides=("algorithm.adv_estimator=treepo_spo",),
+        against=_BY_CREDIT,
+    ),
     Arm(
         name="treepo_branch_weights",
         says="trees, `treepo` with `branch_weights`",
         overrides=(_TREEPO, "treepo.advantage.branch_weights=true"),
+        against=(BASELINE, "treepo"),
     ),
     Arm(
         name="size_weighting",
         says="terms weighted by sub-group size (Eq. 6)",
         overrides=(_TREEPO, "treepo.advantage.subgroup_weighting=group_size"),
-        against="treepo",
+        against=("treepo",),
         published="averaging is better",
     ),
     Arm(
         name="rejection",
         says="sub-groups without spread left out (Eq. 7)",
         overrides=(_TREEPO, "treepo.advantage.reject_degenerate=true"),
-        against="treepo",
+        against=("treepo",),
         published="rejection hurts",
     ),
     Arm(
         name="no_root",
         says="without the prompt group's term",
         overrides=(_TREEPO, "treepo.advantage.include_root=false"),
-        against="treepo",
+        against=("treepo",),
         published="neutral",
     ),
     Arm(
         name="no_initial_divergence",
         says="as many first segments as children later, 2",
         overrides=(_TREEPO, "treepo.initial_divergence=null"),
-        against="treepo",
+        against=("treepo",),
         published="more initial divergence helps",
     ),
     Arm(
         name="aligned_cuts",
-        says="one child per path, the rest by fallback; cuts at segment boundaries",
+        says="forks at the root alone, the rest by fallback; cuts at segment boundaries",
         overrides=_BY_FALLBACK,
-        against="treepo",
+        against=("treepo",),
         published="not in the paper; the pair of `misaligned_cuts`",
     ),
     Arm(
         name="misaligned_cuts",
-        says="the same with cuts inside segments, every 7 tokens",
-        overrides=(*_BY_FALLBACK, "treepo.fallback.window=7"),
-        against="aligned_cuts",
+        says="the same with cuts inside segments, every 28 tokens",
+        # About as many windows as a trajectory has segments: a cut at its start, which begins anew, is as frequent.
+        overrides=(*_BY_FALLBACK, "treepo.fallback.window=28"),
+        against=("aligned_cuts",),
         published="misaligned cuts hurt",
     ),
 )
@@ -170,9 +183,13 @@ def arm_overrides(arm: Arm, *, steps: int) -> list[str]:
     Raises:
         ConfigError: The model of the last step would not be saved.
     """
+    return [*_shared_overrides(steps=steps), *arm.overrides]
+
+
+def _shared_overrides(*, steps: int) -> list[str]:
     if steps < EVALUATE_EVERY or steps % EVALUATE_EVERY:
         raise ConfigError(f"--steps {steps} is refused: it must be a multiple of {EVALUATE_EVERY}")
-    return [*_SHARED, *arm.overrides, f"trainer.total_training_steps={steps}"]
+    return [*_SHARED, f"trainer.total_training_steps={steps}"]
 
 
 def seed_overrides(seed: int) -> list[str]:
@@ -181,7 +198,16 @@ def seed_overrides(seed: int) -> list[str]:
 
 
 def fingerprint(arm: Arm, *, steps: int) -> str:
-    """Names everything that decides an arm's outcome but the seed: the composed configuration and the model."""
-    config = OmegaConf.to_container(compose(PRESET, arm_overrides(arm, steps=steps)))
-    text = json.dumps({"config": config, "model": WARM_START.key}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    """Names everything that decides an arm's outcome but the seed: configuration, model, evaluation, version."""
+    return _digest(arm_overrides(arm, steps=steps))
+
+
+def study_fingerprint(*, steps: int) -> str:
+    """Names what all arms of a study share: only runs with the same one are compared."""
+    return _digest(_shared_overrides(steps=steps))
+
+
+def _digest(overrides: Sequence[str]) -> str:
+    config = OmegaConf.to_container(compose(PRESET, overrides))
+    named = {"config": config, "model": WARM_START.key, "samples": SAMPLES, "version": _VERSION}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:10]

@@ -11,7 +11,9 @@ import pytest
 from learning_runs import result
 
 from benchmarks.learning import curves, results, stats
+from benchmarks.learning.plots import COLOURS
 from benchmarks.learning.report import BEGIN, END, replace_block, write_report
+from benchmarks.learning.study import ABLATIONS, MAIN
 
 # --- statistics
 
@@ -21,20 +23,21 @@ def test_students_quantiles_are_those_of_the_tables(freedom: int, quantile: floa
     assert stats.t_quantile(0.975, freedom) == pytest.approx(quantile, abs=1e-3)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says_for_five_values() -> None:
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_interval_holds_the_truth_as_often_as_it_says_for_few_values(count: int) -> None:
     draw = random.Random(0)
     held = 0
-    for _ in range(300):
-        one = stats.bootstrap_interval([draw.gauss(3.0, 2.0) for _ in range(5)])
+    for _ in range(4000):
+        one = stats.mean_interval([draw.gauss(3.0, 2.0) for _ in range(count)])
         held += one.low <= 3.0 <= one.high
-    # The plain percentile interval holds it in 83 of 100 cases.
-    assert 0.89 <= held / 300 <= 0.98
+    # Four standard errors of 4,000 draws; bootstrap intervals hold it in 50 to 92 of 100 cases.
+    assert held / 4000 == pytest.approx(0.95, abs=0.014)
 
 
 def test_the_interval_of_many_values_is_the_usual_one() -> None:
     draw = random.Random(1)
     values = [draw.gauss(0.0, 1.0) for _ in range(400)]
-    one = stats.bootstrap_interval(values)
+    one = stats.mean_interval(values)
     half = 1.966 * statistics.stdev(values) / 20
     assert one.mean == pytest.approx(statistics.fmean(values))
     assert one.high - one.mean == pytest.approx(half, rel=0.1)
@@ -42,13 +45,13 @@ def test_the_interval_of_many_values_is_the_usual_one() -> None:
 
 
 def test_degenerate_intervals_are_defined() -> None:
-    assert math.isnan(stats.bootstrap_interval([2.0]).low)
-    assert not stats.bootstrap_interval([2.0]).excludes_zero
-    equal = stats.bootstrap_interval([2.0, 2.0, 2.0])
+    assert math.isnan(stats.mean_interval([2.0]).low)
+    assert not stats.mean_interval([2.0]).excludes_zero
+    equal = stats.mean_interval([2.0, 2.0, 2.0])
     assert (equal.low, equal.mean, equal.high) == (2.0, 2.0, 2.0)
     assert equal.excludes_zero
     with pytest.raises(ValueError, match="needs values"):
-        stats.bootstrap_interval([])
+        stats.mean_interval([])
 
 
 def test_the_mean_of_a_curve_weighs_its_pieces_by_their_width() -> None:
@@ -112,6 +115,11 @@ def test_runs_on_different_grids_are_refused() -> None:
         curves.build_curves([result(), other])
 
 
+def test_runs_of_different_studies_are_refused() -> None:
+    with pytest.raises(ValueError, match="different studies"):
+        curves.build_curves([result(), result("grpo", study="s2")])
+
+
 # --- the page
 
 
@@ -126,14 +134,31 @@ def test_the_page_keeps_its_words_and_is_the_same_when_drawn_again(tmp_path: Pat
     assert text.startswith(f"# Title\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\n## What it shows\n\nPlain words.\n")
     assert "older tables" not in text
-    assert re.search(r"\| `grpo`: [^|]+ \| 3 \| 41\.0 \[40\.0, 42\.0\] \|", text)
-    assert re.search(r"\| `treepo` \| `grpo` \| \*\*\+21\.0 \[\+20\.0, \+22\.0\]\*\* \(3/3\) \|", text)
+    assert re.search(r"\| `grpo`: [^|]+ \| 3 \| 41\.0 \[38\.5, 43\.5\] \|", text)
+    assert re.search(r"\| `treepo` \| `grpo` \| \+21\.0 \[\+18\.5, \+23\.5\] \(3/3\) \|", text)
+    assert "**+" not in text
+    assert "of 4 intervals" in text.lower()
+    assert re.search(r"\| `treepo` \| .* \| 25% \|", text)
     assert "at 0 thousand tokens" in text
     assert "Ablations" not in text
     for picture in re.findall(r"\]\(([^)]+\.png)\)", text):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     write_report(folder, page)
     assert page.read_text() == text
+
+
+def test_five_seeds_are_enough_for_bold(tmp_path: Path) -> None:
+    folder, page = tmp_path / "results", tmp_path / "page.md"
+    for seed in range(5):
+        results.save(folder, result("tree_grpo", seed, accuracy=(0.2, 0.3, 0.4 + 0.01 * seed)))
+        results.save(folder, result("treepo", seed, accuracy=(0.2, 0.4, 0.6 + 0.02 * seed)))
+    page.write_text(f"{BEGIN}\n{END}\n")
+    write_report(folder, page)
+    assert re.search(r"\| `treepo` \| `tree_grpo` \| \*\*\+22\.0 \[", page.read_text())
+
+
+def test_every_arm_of_a_plot_has_a_colour_of_its_own() -> None:
+    assert len(set(COLOURS)) == len(COLOURS) >= max(len(MAIN), len({*ABLATIONS, "treepo"}))
 
 
 def test_ablations_stand_beside_what_the_paper_found(tmp_path: Path) -> None:

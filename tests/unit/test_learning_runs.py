@@ -121,6 +121,18 @@ def test_the_report_takes_an_arms_newest_configuration(tmp_path: Path) -> None:
     assert left_out == 2
 
 
+def test_the_report_keeps_to_the_newest_study(tmp_path: Path) -> None:
+    results.save(tmp_path, result("grpo", 0, study="old"))
+    results.save(tmp_path, result("treepo", 0, study="new", finished="2026-02-01T00:00:00+00:00"))
+    kept, left_out = results.load_newest(tmp_path)
+    assert [(one.arm, one.study) for one in kept] == [("treepo", "new")]
+    assert left_out == 1
+
+
+def test_without_results_there_is_nothing_to_report(tmp_path: Path) -> None:
+    assert results.load_newest(tmp_path) == ([], 0)
+
+
 # --- from logs to results
 
 KEY = RunKey(arm="treepo", seed=1, fingerprint="f")
@@ -139,7 +151,9 @@ def write_logs(folder: Path, *, steps: int, tree: bool) -> None:
         writer.add_scalar("perf/total_num_tokens", 128 * (40.25 + 80.75), step)
         if tree:
             writer.add_scalar("treepo/tokens/generated", 700 + step, step)
+            writer.add_scalar("treepo/tokens/discarded", 3, step)
             writer.add_scalar("treepo/tokens/in_trajectories", 1000 + step, step)
+            writer.add_scalar("treepo/fallback/trajectory_share", step / 4, step)
     writer.close()
 
 
@@ -147,6 +161,7 @@ def read(folder: Path, *, steps: int) -> RunResult:
     return collect.read_result(
         folder,
         key=KEY,
+        study="s",
         steps=steps,
         overrides=[],
         accuracy={0: 0.25, steps: 0.5},
@@ -159,7 +174,9 @@ def read(folder: Path, *, steps: int) -> RunResult:
 def test_a_tree_runs_tokens_are_those_of_the_engine(tmp_path: Path) -> None:
     write_logs(tmp_path, steps=2, tree=True)
     made = read(tmp_path, steps=2)
-    assert (made.tokens_generated, made.tokens_in_trajectories) == ([701, 702], [1001, 1002])
+    # Those thrown away were generated, too.
+    assert (made.tokens_generated, made.tokens_in_trajectories) == ([704, 705], [1001, 1002])
+    assert made.fallback_share == 0.375
     assert (made.accuracy_steps, made.accuracy, made.key) == ([0, 2], [0.25, 0.5], KEY)
     # From the start 9 s ago to the first step's end, less a usual step of 2 s.
     assert 7 <= made.start_up_seconds <= 30
@@ -170,6 +187,7 @@ def test_independent_samples_generate_every_token_of_theirs(tmp_path: Path) -> N
     write_logs(tmp_path, steps=2, tree=False)
     made = read(tmp_path, steps=2)
     assert made.tokens_generated == made.tokens_in_trajectories == [round(128 * 80.75)] * 2
+    assert made.fallback_share is None
 
 
 def test_saving_a_model_is_no_part_of_a_steps_seconds(tmp_path: Path) -> None:

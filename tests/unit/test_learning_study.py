@@ -43,7 +43,10 @@ def test_the_arms_are_those_that_the_comparison_asks_for() -> None:
     assert study.MAIN == ("grpo", "tree_grpo", "treepo", "treepo_segment", "treepo_spo", "treepo_branch_weights")
     independent = [arm.name for arm in study.ARMS.values() if arm.sampling is study.Sampling.INDEPENDENT]
     assert independent == ["grpo"]
-    assert all(arm.against in study.ARMS for arm in study.ARMS.values())
+    assert all(set(arm.against) <= set(study.ARMS) - {arm.name} for arm in study.ARMS.values())
+    # Credit alone differs, or the weights of the means alone.
+    assert all("tree_grpo" in study.ARMS[name].against for name in ("treepo", "treepo_segment", "treepo_spo"))
+    assert "treepo" in study.ARMS["treepo_branch_weights"].against
 
 
 def test_an_ablation_changes_what_its_name_says() -> None:
@@ -60,18 +63,20 @@ def test_an_ablation_changes_what_its_name_says() -> None:
         "rejection": {"advantage"},
         "no_root": {"advantage"},
         "no_initial_divergence": {"initial_divergence"},
-        "aligned_cuts": {"max_divergence"},
-        "misaligned_cuts": {"max_divergence", "fallback"},
+        "aligned_cuts": {"max_divergence", "divergence"},
+        "misaligned_cuts": {"max_divergence", "divergence", "fallback"},
     }
-    window = options("misaligned_cuts").fallback.window
+    window, segment = options("misaligned_cuts").fallback.window, options("misaligned_cuts").segment_length
     assert window is not None
-    assert options("misaligned_cuts").segment_length % window != 0
+    longest = study.WARM_START.response_length
+    assert not set(range(window, longest, window)) & set(range(segment, longest, segment))
 
 
 def test_a_fingerprint_names_the_configuration() -> None:
     treepo = study.ARMS["treepo"]
     prints = [study.fingerprint(arm, steps=40) for arm in study.ARMS.values()]
     assert len(set(prints)) == len(prints)
+    assert study.study_fingerprint(steps=40) != study.study_fingerprint(steps=20)
     assert study.fingerprint(treepo, steps=40) == study.fingerprint(treepo, steps=40)
     assert study.fingerprint(treepo, steps=20) != study.fingerprint(treepo, steps=40)
     other = dataclasses.replace(treepo, overrides=(*treepo.overrides, "treepo.width=4"))

@@ -34,7 +34,7 @@ def prepare(folder: Path, *, console: Console, settings: WarmStartSettings | Non
         settings: What to make; None for the quickstart's own.
 
     Raises:
-        RuntimeError: The warm start did not come into its band of accuracies.
+        WarmStartFailed: The warm start did not come into its band of accuracies.
     """
     settings = settings or WarmStartSettings()
     task = write_task(folder / "task", settings.task)

@@ -97,6 +97,10 @@ class WarmStart:
     seconds: float
 
 
+class WarmStartFailed(RuntimeError):
+    """The accuracy did not come into the band."""
+
+
 # Told the step, the loss, and the accuracy where it was just measured.
 Progress = Callable[[int, float, float | None], None]
 
@@ -110,7 +114,7 @@ def warm_start(cache: Path, settings: WarmStartSettings, *, progress: Progress) 
         progress: Told after every step.
 
     Raises:
-        RuntimeError: The accuracy did not come into the band.
+        WarmStartFailed: The accuracy did not come into the band.
     """
     folder = cache / f"model-{settings.key}"
     record = folder / _RECORD
@@ -127,7 +131,7 @@ def warm_start(cache: Path, settings: WarmStartSettings, *, progress: Progress) 
     result["seconds"] = time.monotonic() - start
     low, high = settings.band
     if not low <= result["accuracy"] <= high:
-        raise RuntimeError(
+        raise WarmStartFailed(
             f"the warm start reached a held-out accuracy of {result['accuracy']:.1%}, outside "
             f"{low:.0%} to {high:.0%}; try another seed"
         )
