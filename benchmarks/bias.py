@@ -6,8 +6,9 @@ The trees are grown by the real sampler over the process of `benchmarks.walks`, 
 the plain mean over the trajectories of a subgroup, and the one with `branch_weights`.
 
 Two worlds score the same trees. Where length matters, long responses are right less often, and those cut off at the
-last depth never; in the control the walk alone decides. Prefixes are looked at in three scopes: the prompt itself; the
-shared prefixes below it, which are the subgroups that count in an advantage; and all prefixes below it, shared or not.
+last depth never; in the control the first segment decides alone. Prefixes are looked at in three scopes: the prompt
+itself; the shared prefixes below it, which are the subgroups that count in an advantage; and all prefixes below it,
+shared or not.
 """
 
 import argparse
@@ -54,7 +55,7 @@ class Leaves:
     Attributes:
         forest: Which of them share which prefix.
         trees: Shape (trajectories,), the tree of each.
-        walks: Shape (trajectories, depth + 1), steps up less steps down after so many segments.
+        walks: Shape (trajectories, depth + 1), steps up less steps down after so many segments, all of them counted.
         ended: Shape (trajectories,), whether it ended by itself.
         luck: Shape (trajectories,), uniform numbers that decide whether it is right; the same in every world.
     """
@@ -68,7 +69,7 @@ class Leaves:
     def rewards(self, world: World, cell: Cell) -> torch.Tensor:
         """1 where a trajectory is right, shape (trajectories,)."""
         lengths = self.forest.depths.numpy()
-        final = self.walks[np.arange(len(lengths)), lengths]
+        final = world.seen(self.walks)[np.arange(len(lengths)), lengths]
         ended = world.success(final, lengths, cell.depth, ended=True)
         cut_off = world.success(final, lengths, cell.depth, ended=False)
         return torch.from_numpy((self.luck < np.where(self.ended, ended, cut_off)).astype(np.float64))
@@ -110,14 +111,15 @@ def measure(cell: Cell, *, width: int, trees: int, seed: int) -> tuple[Errors, f
     errors: Errors = {}
     for world in WORLDS:
         rewards = leaves.rewards(world, cell)
+        values = true_values(world, cell.depth, cell.hazard)
         for kind, means in (("plain", subgroup_means), ("branch", branch_means)):
-            off = prefix_errors(leaves, means(leaves.forest, rewards), true_values(world, cell.depth, cell.hazard))
+            off = prefix_errors(leaves, world, means(leaves.forest, rewards), values)
             errors |= {(world.name, scope, kind): summarise(*off[scope], trees) for scope in SCOPES}
     return errors, len(leaves.trees) / trees
 
 
 def prefix_errors(
-    leaves: Leaves, means: Sequence[torch.Tensor], values: np.ndarray
+    leaves: Leaves, world: World, means: Sequence[torch.Tensor], values: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Mean less value of every prefix that goes on.
 
@@ -125,12 +127,13 @@ def prefix_errors(
         By scope: the tree and the error of every prefix.
     """
     depth = len(values)
+    walks = world.seen(leaves.walks)
     lengths = leaves.forest.depths.numpy()
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {scope: [] for scope in SCOPES}
     for segments, level in enumerate(leaves.forest.levels[:depth]):
         # One trajectory stands for its subgroup, all of which goes on: none ends where others do not.
         first = level.members.numpy()[np.unique(level.groups.numpy(), return_index=True)[1]]
-        off = means[segments].numpy() - values[segments, leaves.walks[first, segments] + depth]
+        off = means[segments].numpy() - values[segments, walks[first, segments] + depth]
         goes_on, shared = lengths[first] > segments, level.sizes.numpy() > 1
         kept = {"prompt": goes_on} if segments == 0 else {"shared": goes_on & shared, "all below": goes_on}
         for scope, which in kept.items():

@@ -25,6 +25,7 @@ class World:
     """How responses are scored: right with probability logistic(base + slope x walk - decay x share of the depth used).
 
     Attributes:
+        moving: Segments whose step moves the walk, from the first; None: all.
         cut_off_fails: Whether a response that did not end by itself is wrong, whatever its walk.
     """
 
@@ -32,7 +33,20 @@ class World:
     base: float
     slope: float
     decay: float
+    moving: int | None = None
     cut_off_fails: bool
+
+    def moves(self, segment: int) -> bool:
+        """Whether the step of a segment, counted from 0, moves the walk."""
+        return self.moving is None or segment < self.moving
+
+    def seen(self, walks: np.ndarray) -> np.ndarray:
+        """Walks as this world sees them.
+
+        Args:
+            walks: Shape (trajectories, depth + 1), after so many segments, if every step counts.
+        """
+        return walks[:, np.minimum(np.arange(walks.shape[1]), walks.shape[1] if self.moving is None else self.moving)]
 
     def success(self, walk: np.ndarray, segments: int | np.ndarray, depth: int, *, ended: bool) -> np.ndarray:
         """Probability that responses of so many segments are right; same shape as `walk`, their steps up less down."""
@@ -43,7 +57,8 @@ class World:
 
 WORLDS = (
     World(name="length matters", base=1.0, slope=0.4, decay=2.0, cut_off_fails=True),
-    World(name="control", base=0.0, slope=0.4, decay=0.0, cut_off_fails=False),
+    # The first segment decides: what is right does not depend on length, at any prefix and not by symmetry alone.
+    World(name="control", base=1.0, slope=1.0, decay=0.0, moving=1, cut_off_fails=False),
 )
 
 
@@ -91,7 +106,7 @@ def true_values(world: World, depth: int, hazard: float) -> np.ndarray:
         ended = world.success(walk, segments + 1, depth, ended=True)
         after = hazard * ended + (1 - hazard) * going_on
         # At the rim a step leaves the table; no walk of so few segments gets there.
-        values[segments, 1:-1] = (after[:-2] + after[2:]) / 2
+        values[segments, 1:-1] = (after[:-2] + after[2:]) / 2 if world.moves(segments) else after[1:-1]
         going_on = values[segments]
     return values[:, 1:-1]
 

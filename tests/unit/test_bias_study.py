@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import bias, walks
+from treepo.advantage.subgroups import subgroup_means
 
 DEPTH, HAZARD = 4, 0.25
 
@@ -17,7 +18,8 @@ def value_by_enumeration(world: walks.World, steps: tuple[int, ...], depth: int,
     for step in (-1, 1):
         longer = (*steps, step)
         ended, cut_off = (
-            float(world.success(np.array(sum(longer)), len(longer), depth, ended=ended)) for ended in (True, False)
+            float(world.success(np.array(sum(longer[: world.moving])), len(longer), depth, ended=ended))
+            for ended in (True, False)
         )
         further = cut_off if len(longer) == depth else value_by_enumeration(world, longer, depth, hazard)
         total += 0.5 * (hazard * ended + (1 - hazard) * further)
@@ -30,7 +32,7 @@ def test_the_true_values_are_those_of_all_futures_enumerated(world: walks.World)
     for length in range(DEPTH):
         for steps in itertools.product((-1, 1), repeat=length):
             expected = value_by_enumeration(world, steps, DEPTH, HAZARD)
-            assert values[length, DEPTH + sum(steps)] == pytest.approx(expected, abs=1e-12)
+            assert values[length, DEPTH + sum(steps[: world.moving])] == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_grid_holds_every_budget_with_and_without_fallback() -> None:
@@ -73,6 +75,17 @@ def test_without_fallback_branch_weights_are_free_of_bias_and_plain_means_lean_t
     assert plain.bias < -6 * plain.bias_error, "long responses are right less often, and are counted more often"
     control = errors["control", "prompt", "plain"]
     assert abs(control.bias) < 4 * control.bias_error, "without an effect of length the lean costs no bias"
+
+
+def test_a_weighting_that_is_wrong_shows_in_the_control() -> None:
+    cell = walks.Cell(depth=6, hazard=0.2, budget="fixed", fallback=False)
+    control = walks.WORLDS[1]
+    leaves = bias.grow_leaves(cell, width=8, trees=600, seed=0)
+    means = [mean * 0.95 for mean in subgroup_means(leaves.forest, leaves.rewards(control, cell))]
+    off = bias.prefix_errors(leaves, control, means, walks.true_values(control, cell.depth, cell.hazard))
+    for scope in ("prompt", "all below"):
+        error = bias.summarise(*off[scope], 600)
+        assert abs(error.bias) > 4 * error.bias_error, scope
 
 
 def test_the_standard_error_takes_the_prefixes_of_a_tree_together() -> None:
