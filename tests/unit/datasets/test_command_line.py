@@ -1,14 +1,10 @@
-"""``python -m treepo.datasets`` and ``scripts/prepare_data.sh``."""
+"""``python -m treepo.datasets``."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from dataset_workshop import Workshop
-from training_run import ROOT
 
 from treepo.datasets.__main__ import main
 from treepo.datasets.spec import catalogue
@@ -102,21 +98,3 @@ def test_without_a_network_there_is_one_line(
     assert len(err.splitlines()) == 1
     assert "the hub cannot be reached" in err
     assert "--from DIR" in err
-
-
-def test_the_script_sets_up_and_passes_everything_on(tmp_path: Path) -> None:
-    (tmp_path / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts" / "prepare_data.sh", tmp_path / "scripts")
-    (tmp_path / "scripts" / "setup.sh").write_text("echo set up\n")
-    (tmp_path / "venv" / "bin").mkdir(parents=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    python.chmod(0o755)
-    done = subprocess.run(
-        ["bash", str(tmp_path / "scripts" / "prepare_data.sh"), "train", "--from", "a folder"],
-        env={**os.environ, "TREEPO_VENV": str(tmp_path / "venv")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["set up", "-m", "treepo.datasets", "train", "--from", "a folder"]
