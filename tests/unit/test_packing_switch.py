@@ -37,6 +37,7 @@ REFUSED = [
     ("actor_rollout_ref.ref.ulysses_sequence_parallel_size=2", "ref.ulysses_sequence_parallel_size=2"),
     (f"{MODEL}.use_fused_kernels=true", "fused kernels take logits and log-probs by rows; set it to false"),
     (f"{ACTOR}.calculate_sum_pi_squared=true", "only log-probs and entropies are read out; set it to false"),
+    (f"{MODEL}.enable_activation_offload=true", "tensors would come back in another layout than they left in"),
     ("distillation.enabled=true", "whole distributions are not read out; set it to false"),
     (f"{ACTOR}.fsdp_config.pad_to_length=true", "micro-batches have lengths of their own; set it to false"),
     (f"{ACTOR}.fsdp_config.qat.enable=true", "quantisation would see shared tokens once; set it to false"),

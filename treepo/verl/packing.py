@@ -19,6 +19,10 @@ _ROLES = ("actor_rollout_ref.actor", "actor_rollout_ref.ref")
 # Option, what is wrong with it, remedy.
 _SWITCHES = (
     ("actor_rollout_ref.model.use_fused_kernels", "fused kernels take logits and log-probs by rows"),
+    (
+        "actor_rollout_ref.model.enable_activation_offload",
+        "tensors would come back in another layout than they left in",
+    ),
     ("actor_rollout_ref.actor.calculate_sum_pi_squared", "only log-probs and entropies are read out"),
     ("distillation.enabled", "whole distributions are not read out"),
     *((f"{role}.fsdp_config.pad_to_length", "micro-batches have lengths of their own") for role in _ROLES),

@@ -9,7 +9,7 @@ from treepo.tree import Segment, SegmentRequest
 
 
 class PortableEngine:
-    """Decodes the segments of one tree on any server that verl runs.
+    """Decodes the segments of one tree on any server of verl's that keeps to ``max_tokens``.
 
     One instance serves one tree: all its requests carry the tree's id as verl's sticky id, so they reach one server,
     whose prefix cache then holds every path of the tree. A cancelled call does not end the request on the server,
@@ -65,7 +65,8 @@ class PortableEngine:
             # verl reports "stop" and "length" alike as completed; a segment cut short met a stop token.
             stopped=tokens[-1] in self._eos_token_ids or len(tokens) < request.max_tokens,
             prefix_tokens=len(prefix),
-            cached_tokens=fields["num_cached_tokens"] or 0,
+            # vLLM's servers alone report it.
+            cached_tokens=fields.get("num_cached_tokens") or 0,
             # A server that has not been given weights by a trainer reports none.
             weight_versions=(fields["min_global_steps"] or 0, fields["max_global_steps"] or 0),
         )
