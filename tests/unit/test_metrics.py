@@ -26,10 +26,18 @@ OF_THE_TRAINER = {
 }
 
 
-def row(*, nodes: dict[int, int], first: bool = False, reason: str = "answered", fallback: bool = False) -> TreeFields:
+def row(
+    *,
+    nodes: dict[int, int],
+    first: bool = False,
+    fallbacks: int = 1,
+    before: int = 2,
+    reason: str = "answered",
+    fallback: bool = False,
+) -> TreeFields:
     stats = {
-        "fallbacks": 1,
-        "finished_before_fallback": 2,
+        "fallbacks": fallbacks,
+        "finished_before_fallback": before,
         "steps": 3,
         "segments": 4,
         "requests": 4,
@@ -54,13 +62,29 @@ def row(*, nodes: dict[int, int], first: bool = False, reason: str = "answered",
     )
 
 
+def measure(
+    uids: list[str],
+    fields: list[TreeFields],
+    *,
+    generation_seconds: float = 6.0,
+    validation_length: float | None = None,
+) -> dict[str, float]:
+    return tree_metrics(
+        uids,
+        fields,
+        options=OPTIONS,
+        generation_seconds=generation_seconds,
+        validation_length=validation_length,
+    )
+
+
 def test_sums_are_over_trees_and_means_over_trajectories() -> None:
     fields = [
         row(nodes={1: 10}, first=True),
         row(nodes={1: 10, 2: 20}, reason="max_depth", fallback=True),
         row(nodes={1: 10, 3: 30}, first=True),
     ]
-    metrics = tree_metrics(["a", "a", "b"], fields, options=OPTIONS, validation_length=20.0)
+    metrics = measure(["a", "a", "b"], fields, validation_length=20.0)
     assert metrics["treepo/tokens/generated"] == 120
     assert metrics["treepo/tokens/sharing_ratio"] == pytest.approx(120 / 160)
     assert metrics["treepo/trajectories_per_prompt/mean"] == 1.5
@@ -68,21 +92,46 @@ def test_sums_are_over_trees_and_means_over_trajectories() -> None:
     assert metrics["treepo/depth/mean"] == pytest.approx((1 + 2 + 3) / 3)
     assert [metrics[f"treepo/depth/share/{depth}"] for depth in (1, 2, 3, 4)] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
     assert metrics["treepo/length_over_validation"] == pytest.approx(80 / 3 / 20)
-    assert metrics["treepo/seconds/per_trajectory"] == pytest.approx(3.0 / 3)
+    assert metrics["treepo/depth/prompt_mean"] == pytest.approx(((1 + 2) / 2 + 3) / 2)
     assert metrics["treepo/trajectory_length/mean"] == pytest.approx(80 / 3)
     assert metrics["treepo/fallback/trajectory_share"] == pytest.approx(1 / 3)
     assert metrics["treepo/finish_reason/answered"] == pytest.approx(2 / 3)
     assert metrics["treepo/finish_reason/repetition"] == 0
 
 
+def test_seconds_per_trajectory_are_the_steps_since_trees_grow_side_by_side() -> None:
+    fields = [row(nodes={1: 10}, first=True), row(nodes={1: 10, 2: 20}), row(nodes={1: 10}, first=True)]
+    metrics = measure(["a", "a", "b"], fields, generation_seconds=6.0)
+    assert metrics["treepo/seconds/per_trajectory"] == pytest.approx(6.0 / 3)
+    assert metrics["treepo/seconds/tree_latency_mean"] == metrics["treepo/seconds/tree_latency_max"] == 1.5
+
+
+def test_tokens_against_independent_samples_are_sharing_times_length() -> None:
+    fields = [row(nodes={1: 30}, first=True), row(nodes={1: 30, 2: 20})]
+    metrics = measure(["a", "a"], fields, validation_length=25.0)
+    assert metrics["treepo/tokens/generated_over_validation"] == pytest.approx(60 / 2 / 25)
+    assert metrics["treepo/tokens/generated_over_validation"] == pytest.approx(
+        metrics["treepo/tokens/sharing_ratio"] * metrics["treepo/length_over_validation"]
+    )
+
+
+def test_without_a_comparable_validation_nothing_is_compared_with_it() -> None:
+    assert not [name for name in measure(["a"], [row(nodes={1: 10}, first=True)]) if name.endswith("over_validation")]
+
+
+def test_trajectories_before_a_fallback_are_of_the_trees_that_had_one() -> None:
+    def before(*fallbacks: tuple[int, int]) -> float | None:
+        rows = [row(nodes={1: 10}, first=True, fallbacks=count, before=before) for count, before in fallbacks]
+        return measure([str(number) for number in range(len(rows))], rows).get("treepo/fallback/trajectories_before")
+
+    # A tree without one says its whole width there.
+    assert before((0, 16), (2, 4), (1, 6)) == 5
+    assert before((0, 16)) is None
+
+
 def test_a_tree_without_its_statistics_is_noticed() -> None:
     with pytest.raises(AssertionError, match="exactly once"):
-        tree_metrics(
-            ["a", "b"],
-            [row(nodes={1: 10}, first=True), row(nodes={1: 10})],
-            options=OPTIONS,
-            validation_length=None,
-        )
+        measure(["a", "b"], [row(nodes={1: 10}, first=True), row(nodes={1: 10})])
 
 
 def rows_of_the_page() -> list[str]:
@@ -105,7 +154,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def test_what_is_logged_are_the_known_names_and_no_other() -> None:
-    logged = set(tree_metrics(["a"], [row(nodes={1: 10}, first=True)], options=OPTIONS, validation_length=20.0))
+    logged = set(measure(["a"], [row(nodes={1: 10}, first=True)], validation_length=20.0))
     shares = {f"{DEPTH_SHARE}{depth}" for depth in range(1, OPTIONS.max_depth + 1)}
     reasons = {f"{FINISH_REASON}{reason.value}" for reason in FinishReason}
     packed = packed_engine_metrics()

@@ -13,7 +13,12 @@ from treepo.verl.rows import TreeFields
 
 
 def tree_metrics(
-    uids: Sequence[str], fields: Sequence[TreeFields], *, options: TreePOConfig, validation_length: float | None
+    uids: Sequence[str],
+    fields: Sequence[TreeFields],
+    *,
+    options: TreePOConfig,
+    generation_seconds: float,
+    validation_length: float | None,
 ) -> dict[str, float]:
     """Sums up the trees of a step.
 
@@ -21,8 +26,9 @@ def tree_metrics(
         uids: verl's id of the prompt group of every trajectory, padding rows left out.
         fields: What the row of every trajectory carries of its tree.
         options: TreePO's options.
-        validation_length: Mean length of the last validation's responses: independent samples, of other problems, drawn
-            as ``val_kwargs`` say; None before the first.
+        generation_seconds: How long the step waited for its trees.
+        validation_length: Mean length of the last validation's responses: independent samples, of other problems; None
+            before the first, and where validation samples otherwise than the training.
 
     Returns:
         Metrics by the names of :mod:`treepo.verl.metric_names`; docs/metrics.md has the formulas.
@@ -35,20 +41,23 @@ def tree_metrics(
     total = {name: sum(tree[name] for tree in stats) for name in stats[0]}
     lengths = [sum(entry["node_lengths"]) for entry in fields]
     # A cut splits nodes: depth is counted in segments, not in nodes.
-    depths = [-(-length // options.segment_length) for length in lengths]
+    depths_by_prompt = [
+        [-(-sum(entry["node_lengths"]) // options.segment_length) for entry in group] for group in groups.values()
+    ]
+    depths = [depth for of_prompt in depths_by_prompt for depth in of_prompt]
     fallbacks = [tree["fallbacks"] for tree in stats]
-    seconds = [group[0]["tree_seconds"] for group in groups.values()]
+    latencies = [group[0]["tree_seconds"] for group in groups.values()]
     metrics = {
         Metric.TRAJECTORIES_MEAN: len(fields) / len(groups),
         Metric.TRAJECTORIES_MIN: min(len(group) for group in groups.values()),
         Metric.DEPTH_MEAN: float(np.mean(depths)),
+        Metric.DEPTH_PROMPT_MEAN: float(np.mean([np.mean(of_prompt) for of_prompt in depths_by_prompt])),
         Metric.DEPTH_MAX: max(depths),
         Metric.FINISH_STEP_MEAN: float(np.mean([entry["finish_step"] for entry in fields])),
         Metric.TRAJECTORY_LENGTH_MEAN: float(np.mean(lengths)),
         Metric.FALLBACKS_PER_PROMPT: float(np.mean(fallbacks)),
         Metric.FALLBACK_PROMPT_SHARE: float(np.mean([count > 0 for count in fallbacks])),
         Metric.FALLBACK_TRAJECTORY_SHARE: float(np.mean([entry["from_fallback"] for entry in fields])),
-        Metric.TRAJECTORIES_BEFORE_FALLBACK: float(np.mean([tree["finished_before_fallback"] for tree in stats])),
         Metric.TOKENS_IN_TRAJECTORIES: total["tokens_in_trajectories"],
         Metric.TOKENS_GENERATED: total["tokens_generated"],
         Metric.TOKENS_PREFIX: total["prefix_tokens"],
@@ -59,14 +68,18 @@ def tree_metrics(
         Metric.SEGMENTS_PER_PROMPT: total["requests"] / len(groups),
         Metric.SUBMITTED_PER_PROMPT: total["submitted"] / len(groups),
         Metric.FORKS_PER_PROMPT: total["forks"] / len(groups),
-        Metric.TREE_SECONDS_MEAN: float(np.mean(seconds)),
-        Metric.TREE_SECONDS_MAX: max(seconds),
-        Metric.SECONDS_PER_TRAJECTORY: sum(seconds) / len(fields),
+        Metric.TREE_LATENCY_MEAN: float(np.mean(latencies)),
+        Metric.TREE_LATENCY_MAX: max(latencies),
+        Metric.SECONDS_PER_TRAJECTORY: generation_seconds / len(fields),
     }
     for depth in range(1, options.max_depth + 1):
         metrics[f"{DEPTH_SHARE}{depth}"] = depths.count(depth) / len(depths)
+    fell_back = [tree["finished_before_fallback"] for tree in stats if tree["fallbacks"]]
+    if fell_back:
+        metrics[Metric.TRAJECTORIES_BEFORE_FALLBACK] = float(np.mean(fell_back))
     if validation_length:
         metrics[Metric.LENGTH_OVER_VALIDATION] = metrics[Metric.TRAJECTORY_LENGTH_MEAN] / validation_length
+        metrics[Metric.GENERATED_OVER_VALIDATION] = total["tokens_generated"] / len(fields) / validation_length
     for reason in FinishReason:
         metrics[f"{FINISH_REASON}{reason.value}"] = float(
             np.mean([entry["reason"] == reason.value for entry in fields])

@@ -18,6 +18,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from treepo.advantage import ESTIMATORS, subgroup_share
 from treepo.compose import tree_options
 from treepo.verl.estimators import register_estimators, tree_rows
+from treepo.verl.group_watch import GroupWatch
 from treepo.verl.metric_names import Metric
 from treepo.verl.metrics import sort_packing_metrics, tree_metrics
 from treepo.verl.packing import uses_packed_engine
@@ -33,13 +34,12 @@ class TreeHooks(PPOTrainer):
     """What trees need of any of verl's trainers; stands before one of them in a class's bases.
 
     Hands node paths to the estimators, adds the tree's metrics under ``treepo/``, shares padding rows, and trees that
-    are packed, out among the mini-batches, and bounds the prompts of a step under dynamic sampling.
+    are packed, out among the mini-batches, and ends a step that would never get its batch.
     """
 
     def __init__(self, config: DictConfig) -> None:
         # Before the base class, which builds the replay buffer.
         self._options = tree_options(config)
-        self._refills = (0, 0)
         self._validation_length: float | None = None
         register_estimators()
         super().__init__(config)
@@ -47,6 +47,9 @@ class TreeHooks(PPOTrainer):
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
         buffer.poll_interval = self._options.rollout.poll_interval
+        # A sampler of the user's own that is none of verl's has rules of its own.
+        if isinstance(buffer, ReplayBuffer):
+            GroupWatch(self.config, step=lambda: self.global_steps).attach(buffer)
         return buffer
 
     def _validate(self) -> dict[str, float]:
@@ -69,32 +72,12 @@ class TreeHooks(PPOTrainer):
             metrics[Metric.VALIDATION_LENGTH_MEAN] = self._validation_length
         return metrics
 
-    def _add_prompts_to_generate(self, num_prompts: int) -> int:
-        """Submits prompts beside the step's own batch: in the place of evicted ones, or to warm up.
-
-        Raises:
-            RuntimeError: The step has asked for more than ``algorithm.filter_groups.max_num_gen_batches`` batches.
-        """
-        groups, batch_size = self.config.algorithm.filter_groups, self.config.data.train_batch_size
-        step, refills = self._refills
-        refills = refills if step == self.global_steps else 0
-        submitted = batch_size + refills
-        # verl 0.9 reads this bound only in its deprecated trainer, and would look for prompts for ever.
-        if groups.enable and 0 < groups.max_num_gen_batches * batch_size < submitted + num_prompts:
-            raise RuntimeError(
-                f"step {self.global_steps}: {submitted} prompts were not enough for {batch_size} whose trajectories "
-                f"differ in algorithm.filter_groups.metric={groups.metric}; the data are too easy or too hard for the "
-                f"model, or raise algorithm.filter_groups.max_num_gen_batches={groups.max_num_gen_batches}"
-            )
-        self._refills = (self.global_steps, refills + num_prompts)
-        return super()._add_prompts_to_generate(num_prompts)
+    def _validation_samples_alike(self) -> bool:
+        """Whether validation draws tokens as the training does; verl's trainer reads no more of ``val_kwargs``."""
+        rollout = self.config.actor_rollout_ref.rollout
+        return all(rollout[name] == rollout.val_kwargs[name] for name in ("temperature", "top_p", "top_k"))
 
     def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
-        if not batch.keys:
-            raise RuntimeError(
-                f"step {self.global_steps}: no prompt has a tree, their errors stand above; once the cause is gone the "
-                "same command goes on from the last checkpoint"
-            )
         batch = super()._balance_batch(batch, metrics, *args, **kwargs)
         padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
         metrics[Metric.PADDING_SHARE] = sum(padding) / len(padding)
@@ -145,7 +128,8 @@ class TreeHooks(PPOTrainer):
                 [uid for uid, kept in zip(uids, real, strict=True) if kept],
                 [entry for entry, kept in zip(fields, real, strict=True) if kept],
                 options=self._options,
-                validation_length=self._validation_length,
+                generation_seconds=timing_raw["gen"],
+                validation_length=self._validation_length if self._validation_samples_alike() else None,
             )
         )
         if self.config.algorithm.adv_estimator in ESTIMATORS:
