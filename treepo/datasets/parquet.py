@@ -1,6 +1,6 @@
 """Checks a parquet file against the layout that verl reads, before anything else is started."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,19 @@ def check_parquet(path: Path, option: str) -> None:
         problem = _row_problem(row)
         if problem is not None:
             raise refuse(f"row {number}: {problem}")
+
+
+def column_values(path: Path, column: str) -> Iterator[Any]:
+    """The values of a column, row by row; none where the file has no such column.
+
+    Args:
+        path: A readable parquet file.
+        column: Its name.
+    """
+    table = pq.ParquetFile(path)
+    if column in table.schema_arrow.names:
+        for batch in table.iter_batches(batch_size=_ROWS_READ, columns=[column]):
+            yield from batch.column(0).to_pylist()
 
 
 def _row_problem(row: Mapping[str, Any]) -> str | None:

@@ -15,12 +15,12 @@ from treepo.datasets.parquet import check_parquet
 from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend
 from treepo.verl.packing import obstacle, packs
+from treepo.verl.rollout_checks import check_rollout
 from treepo.verl.unread import check_unread
 
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
 
-_SERVERS = ("vllm", "sglang", "trtllm")
 _OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 
@@ -46,6 +46,7 @@ def check(config: DictConfig) -> list[str]:
         for file in [files] if isinstance(files, str) else files:
             check_parquet(Path(file).expanduser(), f"data.{option}")
     _check_model(config.actor_rollout_ref.model)
+    check_rollout(config, options)
     _check_as_verl_does(config)
     packs(config, options, look_up=False)
     return _warnings(config, options)
@@ -84,7 +85,6 @@ def _check_numbers(config: DictConfig) -> None:
 def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
     _check_numbers(config)
     rollout = config.actor_rollout_ref.rollout
-    _check_backend(config, options)
     if rollout.n != options.width:
         raise ConfigError(
             f"actor_rollout_ref.rollout.n={rollout.n} is refused: it follows treepo.width={options.width}; "
@@ -96,48 +96,6 @@ def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
     if estimator not in known:
         raise ConfigError(f"algorithm.adv_estimator={estimator} is refused: {suggest(estimator, known)}")
     check_unread(options, estimator)
-    needed = config.data.max_prompt_length + config.data.max_response_length
-    if rollout.max_model_len is not None and rollout.max_model_len < needed:
-        raise ConfigError(
-            f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len} is refused: data.max_prompt_length + "
-            f"data.max_response_length need {needed}"
-        )
-
-
-def _check_backend(config: DictConfig, options: TreePOConfig) -> None:
-    rollout = config.actor_rollout_ref.rollout
-    if rollout.name not in _SERVERS:
-        raise ConfigError(
-            f"actor_rollout_ref.rollout.name={rollout.name} is refused: {suggest(str(rollout.name), list(_SERVERS))}"
-        )
-    if rollout.enable_rollout_routing_replay:
-        raise ConfigError(
-            "actor_rollout_ref.rollout.enable_rollout_routing_replay=true is refused: trees record no expert routing"
-        )
-    if rollout.full_determinism and config.trainer.device == "cpu":
-        raise ConfigError(
-            "actor_rollout_ref.rollout.full_determinism=true is refused with trainer.device=cpu: vLLM's "
-            "batch-invariant kernels need an accelerator; treepo.rollout.seeded_requests=true gives each request a "
-            "seed of its own"
-        )
-    if backend(config, options) is RolloutBackend.PORTABLE:
-        return
-    remedy = "set treepo.rollout.backend=portable"
-    if rollout.name != "vllm":
-        raise ConfigError(
-            f"treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.name={rollout.name}: only "
-            f"vLLM's engine is known; {remedy}"
-        )
-    if rollout.disaggregation.enabled:
-        raise ConfigError(
-            "treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.disaggregation.enabled=true: "
-            f"prefill and decoding live in different servers; {remedy}"
-        )
-    if not rollout.enable_prefix_caching:
-        raise ConfigError(
-            "treepo.rollout.backend=in_engine is refused with actor_rollout_ref.rollout.enable_prefix_caching=false: "
-            "every fork would compute its whole prefix again; set it to true"
-        )
 
 
 def _check_mode(config: DictConfig, options: TreePOConfig) -> None:
@@ -253,6 +211,11 @@ def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
     if unpacked is not None:
         warnings.append(
             f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
+        )
+    elif options.packing.enabled is None and config.trainer.device != "cpu":
+        warnings.append(
+            "treepo.packing.enabled=null packs: its attention has been run on CPUs alone; watch "
+            "training/rollout_probs_diff_mean in the first steps, or set treepo.packing.enabled=false"
         )
     groups, overlong = config.algorithm.filter_groups, OmegaConf.select(config, _OVERLONG)
     if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):
