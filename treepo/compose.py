@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ from treepo.config import ConfigError, TreePOConfig, load_config
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
+# The range of docs/verl.md.
+_VERL, _VERL_SERIES = "verl>=0.9.0,<0.10", (0, 9)
+_INSTALL = (
+    "on a CPU with scripts/setup.sh, for accelerators with pip install -c constraints/gpu.txt -e '.[gpu]' in an "
+    "environment of its own; see README.md"
+)
+_PRESET_WORDS = ("preset", "config_name", "config-name")
+_MOST_SUGGESTED = 3
 
 
 def compose(
@@ -36,14 +45,18 @@ def compose(
         The whole configuration, in Hydra's struct mode.
 
     Raises:
-        ConfigError: The preset does not exist, or an override is misspelt or malformed; one line that names the option
-            and the remedy.
+        ConfigError: The preset does not exist, an override is misspelt or malformed, or the installation lacks
+            something; one line that names the option and the remedy.
     """
+    if not CONFIG_DIR.is_dir():
+        raise ConfigError(
+            f"{CONFIG_DIR} does not exist: the presets are in the checkout alone; install it with pip install -e there"
+        )
     folder = (config_dir or home).expanduser().resolve()
     if not any((place / f"{name}.yaml").is_file() for place in (folder, home)):
         presets = ", ".join(sorted(path.stem for place in {folder, home} for path in place.glob("*.yaml")))
         raise ConfigError(f"--config-name {name} is not a preset; there are: {presets}")
-    _check_form(overrides)
+    _check_form(overrides, presets={path.stem for place in (folder, home) for path in place.glob("*.yaml")})
     store = ConfigStore.instance()
     store.store(group="treepo", name="default", node=TreePOConfig().model_dump(mode="json"))
     # A user's own presets come first and find ours, and verl's, behind them.
@@ -100,13 +113,33 @@ def _verl_config_dir() -> Path:
     """Where verl's own configuration lies; found without importing verl, which takes seconds."""
     spec = find_spec("verl")
     if spec is None or spec.origin is None:
-        raise ConfigError("verl is not installed; install it with scripts/setup.sh")
+        raise ConfigError(f"verl is not installed; install it {_INSTALL}")
+    _check_verl()
     return Path(spec.origin).parent / "trainer" / "config"
 
 
-def _check_form(overrides: Sequence[str]) -> None:
+def _check_verl() -> None:
+    """Refuses a verl whose seams are others than those that we hold on to."""
+    try:
+        found = version("verl")
+    except PackageNotFoundError:
+        # A bare source tree on the path says no version.
+        return
+    series = re.match(r"(\d+)\.(\d+)", found)
+    if series is None or tuple(map(int, series.groups())) != _VERL_SERIES:
+        raise ConfigError(f"verl {found} is refused: TreePO needs {_VERL}; install it {_INSTALL}")
+
+
+def _check_form(overrides: Sequence[str], *, presets: Collection[str]) -> None:
     for override in overrides:
-        if "=" not in override and not override.startswith("~"):
+        name, equals, value = override.partition("=")
+        chosen = value if name.lstrip("+~-") in _PRESET_WORDS else override if override in presets else None
+        if chosen is not None:
+            raise ConfigError(
+                f"{override} is not an option; to choose the preset write --preset {chosen} (the launchers) or "
+                f"--config-name {chosen} (python -m)"
+            )
+        if not equals and not override.startswith("~"):
             raise ConfigError(f"{override!r} is not an override; write option=value, as in treepo.width=8")
 
 
@@ -117,9 +150,23 @@ def _describe(name: str, search: str, error: Exception) -> str:
         return " ".join(text.split())
     option = unknown["option"]
     known = list(_leaves(hydra_compose(name, overrides=[search])))
-    close = get_close_matches(option, known, n=1, cutoff=0.7)
-    remedy = f"did you mean {close[0]}?" if close else f"to add it all the same, write +{option}=..."
-    return f"{option} is not an option; {remedy}"
+    return f"{option} is not an option; {_remedy(option, known)}"
+
+
+def _remedy(option: str, known: list[str]) -> str:
+    others = [full for full in known if not option.startswith(f"{full}.")]
+    if close := get_close_matches(option, others, n=1, cutoff=0.7):
+        return f"did you mean {close[0]}?"
+    if len(others) < len(known):
+        return f"to add it all the same, write +{option}=..."
+    # Added at the top, nothing would read it.
+    inside = [full for full in known if full.endswith(f".{option}")]
+    if inside:
+        inside.sort(key=lambda full: not full.startswith("treepo."))
+        return f"did you mean {' or '.join(inside[:_MOST_SUGGESTED])}?"
+    return (
+        "options stand in groups, as in treepo.width=8; --dry-run (the launchers) or --cfg job (python -m) prints all"
+    )
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[str]:
