@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from treepo.compose import compose
 from treepo.config import ConfigError
-from treepo.launch.memory import GIB, Estimate, estimate
+from treepo.launch.memory import GIB, Estimate, Kind, estimate
 from treepo.launch.model_shape import ModelShape, read_shape
 
 # The published config.json of Qwen2.5-7B.
@@ -64,6 +64,19 @@ def test_offloaded_states_are_there_for_the_update_alone() -> None:
     assert {"weights", "optimiser"} <= {line.name for line in found.update}
     assert [line.name for line in found.rollout] == ["rollout engine"]
     assert {line.name for line in expected().rollout} == {"rollout engine", "weights", "optimiser"}
+
+
+def test_states_that_stay_on_the_host_are_counted_nowhere() -> None:
+    found = expected("actor_rollout_ref.actor.fsdp_config.offload_policy=true")
+    assert [line.kind for line in found.update] == [Kind.GATHERED, Kind.ACTIVATIONS, Kind.LOGITS]
+    assert [line.kind for line in found.rollout] == [Kind.ENGINE]
+
+
+def test_no_two_uses_of_memory_are_called_alike() -> None:
+    found = expected("actor_rollout_ref.actor.use_kl_loss=true")
+    lines = (*found.update, *found.rollout[:1], *found.cache)
+    assert {line.kind for line in lines} == set(Kind)
+    assert len({line.name for line in lines}) == len(lines)
 
 
 def test_a_reference_model_counts_where_there_is_one() -> None:
