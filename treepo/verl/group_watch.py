@@ -37,6 +37,7 @@ class GroupWatch:
     def attach(self, buffer: ReplayBuffer) -> None:
         """Takes its place in a replay buffer, in the object, since verl chooses its class."""
         watched: Any = buffer
+        self._in_flight = lambda: sum(len(keys["train"]) for keys in (watched.pending_keys, watched.running_keys))
         self._verl_refill, watched.refill_fn = watched.refill_fn, self._refill
         self._verl_evict, watched._evict_terminal_groups = watched._evict_terminal_groups, self._evict
         self._verl_select, watched._select_prompt_uids = watched._select_prompt_uids, self._select
@@ -62,15 +63,17 @@ class GroupWatch:
         """Sends prompts off in the place of evicted ones.
 
         Raises:
-            RuntimeError: The step has asked for more than ``algorithm.filter_groups.max_num_gen_batches`` batches.
+            RuntimeError: ``algorithm.filter_groups.max_num_gen_batches`` batches of the step have been judged.
         """
         self._begin()
-        groups, submitted = self._filter, self._batch_size + self._refills
+        # Those in flight may yet fill the batch: verl sends off twice what it evicts.
+        judged = self._batch_size + self._refills - self._in_flight()
+        groups = self._filter
         # verl 0.9 reads this bound only in its deprecated trainer.
-        if groups.enable and 0 < groups.max_num_gen_batches * self._batch_size < submitted + num_prompts:
+        if groups.enable and 0 < groups.max_num_gen_batches * self._batch_size <= judged:
             failed = f", and {self._failed} trees failed ({_ERRORS})" if self._failed else ""
             raise RuntimeError(
-                f"step {self._step}: {submitted} prompts were not enough for {self._batch_size} whose trajectories "
+                f"step {self._step}: {judged} prompts were not enough for {self._batch_size} whose trajectories "
                 f"differ in algorithm.filter_groups.metric={groups.metric}{failed}; the data are too easy or too hard "
                 f"for the model, or raise algorithm.filter_groups.max_num_gen_batches={groups.max_num_gen_batches}"
             )
