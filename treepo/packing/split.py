@@ -13,7 +13,7 @@ from treepo.packing.rows import Walk
 
 
 class _Way(NamedTuple):
-    """A way to cut the first rows of a walk into parts; the best comes first in order.
+    """A way to cut the first rows of a walk into parts. The smaller of two is better, compared field by field.
 
     Attributes:
         repeated: Tokens computed again.
@@ -71,11 +71,11 @@ def split_tree(tree: Walk, *, max_tokens: int) -> list[Walk]:
 def _cut_in_order(tree: Walk, max_tokens: int) -> list[Walk]:
     """The best cuts into consecutive rows: a cut before a row repeats what it shares with the one before it.
 
-    So the cheapest way to place the first j rows is the cheapest over i of placing the first i and then i to j as one.
+    So the cheapest way to cut the first j rows is the cheapest over i of cutting the first i, with i to j as one part.
     """
     best = [_Way(repeated=0, count=0, largest=0, last=0)]  # for the first 0, 1, 2, ... rows
     for stop in range(1, len(tree.order) + 1):
-        ways: list[tuple[int, int, int, int]] = []  # as `_Way`, which takes longer to make
+        ways: list[tuple[int, int, int, int]] = []  # the fields of `_Way`: plain tuples are made faster
         behind = 0  # what the rows behind `start` add to it
         for start in range(stop - 1, -1, -1):
             size = behind + tree.lengths[start]
@@ -131,8 +131,8 @@ def _branches(tree: Walk, places: range) -> tuple[int, list[range]]:
 def _add_where_cheapest(tree: Walk, places: Iterable[int], max_tokens: int) -> list[Walk]:
     """Puts the rows one by one into the part to which each adds the fewest tokens, if that has room.
 
-    A row adds to a part what is behind the tokens that it has in common with one of the part's rows, so `sizes` holds
-    the distinct tokens of every part throughout.
+    A row adds what is behind the tokens that it has in common with the nearest row of the part; so `sizes` holds the
+    distinct tokens of every part throughout.
     """
     parts: list[list[int]] = []
     sizes: list[int] = []
