@@ -11,7 +11,8 @@ from training_run import ROOT, write_sums
 from treepo.compose import compose, resolve, tree_options
 from treepo.verl.preflight import check
 
-BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL)
 COMMANDS = [
     command for block in BLOCKS for command in block.replace("\\\n", " ").splitlines() if command and command[0] != "#"
 ]
@@ -33,7 +34,7 @@ def test_every_override_in_the_readme_composes_and_is_valid(command: str) -> Non
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "main_treepo" in command])
 def test_every_training_command_in_the_readme_passes_the_checks_before_the_start(command: str, tmp_path: Path) -> None:
-    model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 4, seed=0)
+    model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 1024, seed=0)
     own = [
         f"actor_rollout_ref.model.path={model}",
         f"data.train_files=[{table}]",
@@ -51,9 +52,8 @@ def test_every_script_in_the_readme_exists() -> None:
 
 
 def test_every_page_and_folder_that_the_readme_names_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    folders = re.findall(r"^\| `([a-z_]+/[a-z_/]*)`", text, flags=re.MULTILINE)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
+    folders = re.findall(r"^\| `([a-z_]+/[a-z_/]*)`", TEXT, flags=re.MULTILINE)
     assert links
     assert folders
     assert [name for name in (*links, *folders) if not Path(ROOT, name).exists()] == []
@@ -67,6 +67,24 @@ def test_every_page_of_the_docs_is_reached_from_the_readme_and_every_room_is_lis
         todo += [found for link in links if (found := (page.parent / link).resolve()) not in reached]
         reached.update(todo)
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {page.name for page in reached} == set()
-    text = (ROOT / "README.md").read_text()
     rooms = {f"treepo/{folder.parent.name}/" for folder in (ROOT / "treepo").glob("*/__init__.py")}
-    assert {room for room in rooms if f"`{room}`" not in text} == set()
+    assert {room for room in rooms if f"`{room}`" not in TEXT} == set()
+
+
+@pytest.mark.parametrize("option", re.findall(r"`(\+?[a-z_]+(?:\.[a-z_]+)+=[^`]+)`", TEXT))
+def test_every_option_named_in_passing_composes_and_is_valid(option: str) -> None:
+    tree_options(compose("qwen2_5_7b", [option]))
+
+
+def test_every_word_that_a_shell_would_expand_is_quoted() -> None:
+    # zsh refuses a bare word with brackets.
+    commands = [*COMMANDS, *re.findall(r"`(pip install [^`]+)`", TEXT)]
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", command.split("#")[0]) for command in commands]
+    assert [command for command in bare if set(command) & set("[]*?{}")] == []
+
+
+def test_every_measured_number_stands_on_the_page_that_it_is_from() -> None:
+    rows = re.findall(r"^\| [^|]+ \| ([^|]*\d[^|]*) \| \[\w+\]\((docs/\w+\.md)\) \|$", TEXT, flags=re.MULTILINE)
+    numbers = [(page, number) for cell, page in rows for number in re.findall(r"\d+\.\d+%?", cell)]
+    assert len(numbers) >= 6
+    assert [(page, number) for page, number in numbers if number not in (ROOT / page).read_text()] == []
