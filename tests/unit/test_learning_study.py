@@ -18,7 +18,7 @@ from treepo.verl.preflight import check
 
 @pytest.mark.parametrize("name", study.ARMS)
 def test_every_arm_composes_and_passes_the_checks_before_the_start(name: str, tmp_path: Path) -> None:
-    model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 4, seed=0)
+    model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 1024, seed=0)
     paths = [
         f"actor_rollout_ref.model.path={model}",
         f"data.train_files=[{table}]",

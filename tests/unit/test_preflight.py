@@ -23,7 +23,7 @@ OVERLONG = f"reward.reward_manager.name=dapo +{BUFFER}={{enable:true,len:16,pena
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preflight")
     write_tiny_model(folder / "model")
-    write_sums(folder / "train.parquet", 8, seed=0)
+    write_sums(folder / "train.parquet", 16, seed=0)
     (folder / "not_a_table.parquet").write_text("prompt,answer\n")
     (folder / "no_tokenizer").mkdir()
     (folder / "no_tokenizer" / "config.json").write_text("{}")

@@ -73,7 +73,7 @@ FREE = ("run_dir", "treepo", "ray_kwargs.ray_init", "reward.reward_kwargs")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("presets")
-    table = write_sums(folder / "table.parquet", 4, seed=0)
+    table = write_sums(folder / "table.parquet", 1024, seed=0)
     model = write_tiny_model(folder / "model")
     return [
         f"run_dir={folder / 'run'}",

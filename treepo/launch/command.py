@@ -16,8 +16,10 @@ from treepo.launch.job import Job, Launch
 from treepo.launch.memory import estimate
 from treepo.launch.model_shape import read_shape
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
+from treepo.launch.pools import extra_nodes
 from treepo.launch.ray_node import Resources
 from treepo.launch.run import REFUSED, run
+from treepo.verl.start_checks import check_engine
 
 
 def main(trainer: Sequence[str], arguments: Sequence[str] | None = None) -> int:
@@ -86,12 +88,12 @@ def prepare(
         cluster,
         option="trainer.nnodes",
         value=config.trainer.nnodes,
-        # Rollout on nodes of its own takes them besides the trainer's.
-        extra=OmegaConf.select(config, "actor_rollout_ref.rollout.nnodes") or 0,
+        extra=extra_nodes(config),
         dry_run=options.dry_run,
     )
     config = compose(options.preset, overrides, config_dir=options.config_dir)
     resolve(config)
+    check_engine(config)
     job = Job(
         kind="training",
         log="train.log",

@@ -1,12 +1,15 @@
 """What the launchers' command lines share: limits, the dry run, and which node of how many this is."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from treepo.config import ConfigError
 from treepo.launch.cluster import Cluster
 from treepo.launch.job import Limits
 
+_NONE: Mapping[str, int] = MappingProxyType({})
 EPILOG = """
 On many nodes give every node the same command. Nodes, rank and the head's address come from the variables of torchrun,
 Slurm, MPI or Volcano; TREEPO_NNODES, TREEPO_NODE_RANK, TREEPO_HEAD and TREEPO_PORT win over them. See docs/launcher.md.
@@ -45,7 +48,7 @@ def preset_folder(options: argparse.Namespace) -> list[str]:
 
 
 def with_nodes(
-    overrides: list[str], cluster: Cluster, *, option: str, value: int, extra: int = 0, dry_run: bool
+    overrides: list[str], cluster: Cluster, *, option: str, value: int, extra: Mapping[str, int] = _NONE, dry_run: bool
 ) -> list[str]:
     """The overrides, with the number of nodes that the job has.
 
@@ -56,23 +59,24 @@ def with_nodes(
         cluster: This node's place.
         option: The option that holds the number of nodes.
         value: Its composed value.
-        extra: Nodes that the job takes besides.
+        extra: Nodes that the job may take besides, by option; they may also be some of those.
         dry_run: Whether nothing is started.
 
     Raises:
         ConfigError: Option and environment contradict each other.
     """
-    wanted = value + extra
+    most, fewest = value + sum(extra.values()), max(value, *extra.values())
+    pools = " + ".join(f"{name}={count}" for name, count in {option: value, **extra}.items())
     typed = any(word.lstrip("+").startswith(f"{option}=") for word in overrides)
     if not cluster.named:
-        if wanted != 1 and not dry_run:
+        if fewest != 1 and not dry_run:
             raise ConfigError(
-                f"{option}={value} is refused: no scheduler's variable says which node this is; start the launcher "
+                f"{pools} is refused: no scheduler's variable says which node this is; start the launcher "
                 f"under one, set TREEPO_NNODES, TREEPO_NODE_RANK and TREEPO_HEAD on every node, or set {option}=1"
             )
         return overrides
-    if wanted == cluster.nodes:
+    if fewest <= cluster.nodes <= most:
         return overrides
     if typed or extra:
-        raise ConfigError(f"{option}={value} (+{extra} for rollout) contradicts {cluster.source}")
+        raise ConfigError(f"{pools} contradicts {cluster.source}")
     return [*overrides, f"{option}={cluster.nodes}"]

@@ -16,6 +16,7 @@ from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend
 from treepo.verl.packing import obstacle, packs
 from treepo.verl.rollout_checks import check_rollout
+from treepo.verl.start_checks import check_engine, check_start
 from treepo.verl.unread import check_unread
 
 MODES = ("sync", "colocate_async")
@@ -38,6 +39,7 @@ def check(config: DictConfig) -> list[str]:
         ConfigError: Something cannot work; the text is one line that names the option and the remedy.
     """
     options = tree_options(config)
+    check_engine(config)
     _check_trainer(config, options)
     for option in ("train_files", "val_files"):
         files = config.data[option]
@@ -45,6 +47,7 @@ def check(config: DictConfig) -> list[str]:
             raise ConfigError(f"data.{option} is empty; give the path of a parquet file")
         for file in [files] if isinstance(files, str) else files:
             check_parquet(Path(file).expanduser(), f"data.{option}")
+    check_start(config)
     _check_model(config.actor_rollout_ref.model)
     check_rollout(config, options)
     _check_as_verl_does(config)

@@ -56,6 +56,45 @@ def test_many_nodes_without_a_scheduler_are_refused_but_can_be_dry_run() -> None
     assert prepared("trainer.nnodes=2", "--dry-run").cluster.nodes == 1
 
 
+REWARD_POOL = ("reward.reward_model.enable_resource_pool=true", "reward.reward_model.nnodes=1")
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_nodes_of_a_further_pool_come_on_top_or_are_shared(nodes: int) -> None:
+    words = (f"trainer.nnodes={nodes}", *REWARD_POOL)
+    assert prepared(*words, environment=TWO_NODES).job.command[-3:] == words
+
+
+def test_nodes_that_no_pool_takes_are_refused_with_every_pool_by_name() -> None:
+    words = ("trainer.nnodes=1", *REWARD_POOL, "distillation.enabled=true", "distillation.nnodes=1")
+    four = {**TWO_NODES, "NNODES": "4"}
+    with pytest.raises(
+        ConfigError,
+        match=r"trainer.nnodes=1 \+ reward.reward_model.nnodes=1 \+ distillation.nnodes=1 contradicts NNODES=4",
+    ):
+        prepared(*words, environment=four)
+    with pytest.raises(ConfigError, match=r"trainer.nnodes=3 \+ reward.reward_model.nnodes=1 contradicts NNODES=2"):
+        prepared("trainer.nnodes=3", *REWARD_POOL, environment=TWO_NODES)
+
+
+def test_a_further_pool_may_share_the_one_node_without_a_scheduler() -> None:
+    assert prepared(*REWARD_POOL).cluster.nodes == 1
+    with pytest.raises(ConfigError, match=r"reward.reward_model.nnodes=2 is refused: no scheduler"):
+        prepared(REWARD_POOL[0], "reward.reward_model.nnodes=2")
+
+
+def test_servers_of_another_mode_take_no_nodes() -> None:
+    assert prepared("trainer.nnodes=2", "actor_rollout_ref.rollout.nnodes=1", environment=TWO_NODES).cluster.nodes == 2
+
+
+def test_another_engine_is_one_line_also_in_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--dry-run"], []):
+        assert main(["trainer"], ["--preset", "treepo_trainer", "model_engine=megatron", *words]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: model_engine=megatron ")
+        assert (captured.err.count("\n"), captured.out) == (1, "")
+
+
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
@@ -70,7 +109,7 @@ def test_a_mistake_is_one_line_and_status_2(words: list[str], refusal: str, caps
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in CONFIG_DIR.glob("*.yaml")))
 def test_every_preset_is_dry_run(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, table = write_tiny_model(tmp_path / "model"), str(write_sums(tmp_path / "sums.parquet", 4, seed=0))
+    model, table = write_tiny_model(tmp_path / "model"), str(write_sums(tmp_path / "sums.parquet", 1024, seed=0))
     words = ["--preset", preset, "--dry-run", "--model", str(model), "--train", table, "--val", table]
     assert main(["trainer"], words) == 0, capsys.readouterr().err
     output = capsys.readouterr().out
