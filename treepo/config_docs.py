@@ -1,19 +1,27 @@
-"""Writes ``docs/configuration.md`` from the configuration's types: ``python -m treepo.config_docs``."""
+"""Writes the options into the pages from their types: ``python -m treepo.config_docs``.
+
+``docs/configuration.md`` is written whole, ``docs/evaluation.md`` between two marks.
+"""
 
 import inspect
+import json
+import re
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from treepo.config import TreePOConfig
+from treepo.evaluation.config import EvaluationConfig
 
-DEFAULT_PATH = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+_DOCS = Path(__file__).resolve().parents[1] / "docs"
+DEFAULT_PATH = _DOCS / "configuration.md"
+EVALUATION_PATH = _DOCS / "evaluation.md"
 _HEADER = """# Configuration
 
 Every option of TreePO, with its type, its range and its default. Options of verl keep verl's names and are not listed
@@ -28,8 +36,15 @@ Where the default is `null` because one policy alone reads the option, it stays 
 must then be set. Any other option that nothing reads, because a policy or an estimator is not chosen, is refused by a
 training where it is set to something else than its default.
 
+Words: [glossary.md](glossary.md). What the options do shows in the [metrics](metrics.md). Options for a task, a reward
+and a model of your own: [own_task.md](own_task.md). What is printed when something goes wrong:
+[troubleshooting.md](troubleshooting.md).
+
 This page is written by `python -m treepo.config_docs`; a test holds it to the code.
 """
+_MARKED = re.compile(
+    r"(?<=<!-- options: written by `python -m treepo.config_docs` -->\n\n).*?(?=\n<!-- end of options -->)", re.DOTALL
+)
 _BOUNDS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
 
 
@@ -37,6 +52,12 @@ def configuration_markdown() -> str:
     """The page: one table per group of options, and behind it what the values of its policies do."""
     sections = (_section(name, model) for name, model in _groups("treepo", TreePOConfig))
     return "\n".join([_HEADER, *sections])
+
+
+def with_evaluation_options(page: str) -> str:
+    """The page about evaluations with their options, as they are now, between its marks."""
+    assert _MARKED.search(page), "the page has marks around its options"
+    return _MARKED.sub(lambda _: _options("evaluation", EvaluationConfig), page)
 
 
 def _groups(name: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -47,13 +68,18 @@ def _groups(name: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseM
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
+    return f"## `{name}`\n\n{_options(name, model)}"
+
+
+def _options(name: str, model: type[BaseModel]) -> str:
+    """A group's own options, those of its groups apart, and behind them what the values of its policies do."""
     options = {field_name: field for field_name, field in model.model_fields.items() if not _is_group(field)}
     rows = [_row(f"{name}.{field_name}", field) for field_name, field in options.items()]
     policies = [
         _policy(f"{name}.{field_name}", kind) for field_name, field in options.items() for kind in _enums(field)
     ]
     table = ["| option | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
-    return "\n".join([f"## `{name}`", "", *table, "", *policies])
+    return "\n".join([*table, "", *policies])
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -70,14 +96,23 @@ def _type(field: FieldInfo) -> str:
     if get_origin(field.annotation) is tuple:
         parts = (field.annotation,)
     names = [_type_name(part) for part in parts]
+    signs = [
+        f"{sign} {getattr(bound, attribute):g}"
+        for bound in field.metadata
+        for kind, (attribute, sign) in _BOUNDS.items()
+        if isinstance(bound, kind)
+    ]
+    if signs:
+        names[0] += f" {' and '.join(signs)}"
     for bound in field.metadata:
-        if type(bound) in _BOUNDS:
-            attribute, sign = _BOUNDS[type(bound)]
-            names[0] += f" {sign} {getattr(bound, attribute):g}"
+        if isinstance(bound, MinLen):
+            names[0] += f", at least {bound.min_length} of them"
     return " or ".join(names)
 
 
 def _type_name(part: Any) -> str:
+    if get_origin(part) is tuple and get_args(part)[-1] is Ellipsis:
+        return f"list of {_type_name(get_args(part)[0])}s"
     if get_origin(part) is tuple:
         return f"[{', '.join(_type_name(item) for item in get_args(part))}]"
     if isinstance(part, type) and issubclass(part, Enum):
@@ -88,9 +123,12 @@ def _type_name(part: Any) -> str:
 def _shown(default: Any) -> str:
     if default is None:
         return "`null`"
+    if default == "":
+        # It has to be given.
+        return ""
     if isinstance(default, Enum):
         return f"`{default.value}`"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
 def _enums(field: FieldInfo) -> list[type[Enum]]:
@@ -105,3 +143,5 @@ def _is_group(field: FieldInfo) -> bool:
 if __name__ == "__main__":
     DEFAULT_PATH.parent.mkdir(exist_ok=True)
     DEFAULT_PATH.write_text(configuration_markdown(), encoding="utf-8")
+    evaluation = EVALUATION_PATH.read_text(encoding="utf-8")
+    EVALUATION_PATH.write_text(with_evaluation_options(evaluation), encoding="utf-8")

@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "viewer": {"tree"},
     "quickstart": set(),
     "compose": set(),
-    "config_docs": set(),
+    "config_docs": {"evaluation"},
     "launch": {"compose", "verl", "evaluation"},
     "evaluation": {"rollout", "advantage", "tree", "compose"},
     "verl": {"rollout", "advantage", "packing", "viewer", "tree", "compose", "evaluation"},

@@ -71,7 +71,7 @@ class EvaluationConfig(BaseModel):
     n: int = Field(default=16, ge=1, description="Samples per question; the trajectories of a tree.")
     temperature: float = Field(default=0.6, ge=0, description="Of the draw; 0 is greedy.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Share of the probability that is drawn from.")
-    top_k: int = Field(default=-1, ge=-1, description="Tokens that are drawn from; -1: all.")
+    top_k: int = Field(default=-1, ge=-1, description="Tokens that are drawn from, at least 1; -1: all.")
     prompt_length: int = Field(default=2048, ge=1, description="Tokens of a prompt, at most; longer ones are left out.")
     response_length: int = Field(default=16384, ge=1, description="Tokens of a response, at most.")
     chat_template: str | None = Field(
@@ -79,7 +79,9 @@ class EvaluationConfig(BaseModel):
     )
     sampling: Sampling = Field(default=Sampling.INDEPENDENT, description="How samples are drawn.")
     divergences: tuple[int, ...] = Field(
-        default=(2,), min_length=1, description="Divergences of the trees; every one is a sampling of its own."
+        default=(2,),
+        min_length=1,
+        description="Divergences of the trees, from 1 to `n`; every one is a sampling of its own.",
     )
     seed: int = Field(default=0, ge=0, description="What the seeds of all samples and trees follow from.")
     seeded_requests: bool = Field(
