@@ -141,6 +141,14 @@ def test_padding_rows_are_marked_and_get_a_prompt_of_their_own() -> None:
     assert 'pad_uid = f"pad' in source(upsample_batch_to_divisible_size)
 
 
+def test_weights_reach_the_servers_through_sockets_in_tmp_named_by_job_and_replica() -> None:
+    from verl.workers.rollout.vllm_rollout import utils, vllm_rollout
+
+    name = "ipc:///tmp/rl-colocate-zmq-{job_id}-replica-{"
+    for module in (utils, vllm_rollout):
+        assert name in source(module)
+
+
 def test_the_tree_worker_and_runner_extend_the_classes_behind_verls_actors(worker: type) -> None:
     from verl.trainer.main_ppo import TaskRunnerV1
 

@@ -17,7 +17,7 @@ class InMemoryQueue:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "InMemoryQueue":
         """Takes the place of the module's functions."""
-        for name in ("kv_list", "kv_clear", "kv_batch_put", "kv_batch_get"):
+        for name in [name for name in vars(InMemoryQueue) if "kv_" in name]:
             monkeypatch.setattr(transfer_queue, name, getattr(self, name))
         return self
 
@@ -38,6 +38,18 @@ class InMemoryQueue:
         rows = [self.fields[partition_id][key] for key in keys]
         return {name: [row[name] for row in rows] for name in select_fields}
 
+    async def async_kv_put(self, key: str, partition_id: str, tag: dict[str, Any]) -> None:
+        self.kv_batch_put([key], partition_id, [tag])
+
+    async def async_kv_batch_put(
+        self, keys: list[str], partition_id: str, tags: list[dict[str, Any]], **_: Any
+    ) -> None:
+        self.kv_batch_put(keys, partition_id, tags)
+
+    async def async_kv_clear(self, keys: list[str], partition_id: str) -> None:
+        # The real one passes over keys that it does not know.
+        self.kv_clear([key for key in keys if key in self.tags[partition_id]], partition_id)
+
     def finish(self, uid: str, accuracies: list[float], step: int) -> None:
         """Ends a prompt group with one trajectory per accuracy."""
         for session, accuracy in enumerate(accuracies):
@@ -45,3 +57,7 @@ class InMemoryQueue:
             self.tags["train"][key] = {"status": "success", "global_steps": step}
             self.fields["train"][key] = {"extra_fields": {"reward_extra_info": {"acc": accuracy}}}
         self.tags["train"][uid]["status"] = "finished"
+
+    def fail(self, uid: str) -> None:
+        """Ends a prompt group without a trajectory."""
+        self.tags["train"][uid]["status"] = "failure"

@@ -14,6 +14,7 @@ from array import array
 from typing import Any
 
 import ray
+import transfer_queue as tq
 from tensordict import TensorDict
 from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import register
@@ -197,9 +198,14 @@ class TreeAgentLoopWorker(_Worker):
             # All of them settle before the group gets its status, so that none writes into a cleared group.
             return_exceptions=True,
         )
-        for outcome in posted:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        failures = [outcome for outcome in posted if isinstance(outcome, BaseException)]
+        if failures:
+            # verl trains on the rows that a failed group has, and part of a tree is none.
+            await tq.async_kv_clear(
+                keys=[f"{kwargs['uid']}_{session_id}_0" for session_id in range(len(output))],
+                partition_id="val" if validate else "train",
+            )
+            raise failures[0]
 
 
 class TreeAgentLoopManager(AgentLoopManagerTQ):
