@@ -35,6 +35,15 @@ class Cluster:
         """Whether the environment named a cluster at all."""
         return bool(self.source)
 
+    @property
+    def hint(self) -> str:
+        """Why other nodes may not come, as the end of a sentence; empty where nothing speaks for it.
+
+        Slurm calls a batch script rank 0 as well, but only what ``srun`` starts is in a step.
+        """
+        batch = "SLURM_NODEID" in self.source and "SLURM_STEP_" not in self.source
+        return "; under Slurm it is started with srun --ntasks-per-node=1" if batch else ""
+
 
 def detect(environment: Environment, *, hostname: str | None = None) -> Cluster:
     """Reads the place of this node from the environment.

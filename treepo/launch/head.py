@@ -15,7 +15,7 @@ from treepo.launch.loop import Loop
 from treepo.launch.processes import Child
 from treepo.launch.ray_node import RayNode, cluster_environment
 from treepo.launch.run_folder import RunFolder
-from treepo.launch.wire import Message, Wire
+from treepo.launch.wire import Beats, Message, Wire
 from treepo.verl.host_lock import sole_private_cluster
 
 
@@ -39,6 +39,8 @@ class Head:
         self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
         self._id, self._token = secrets.token_hex(8), secrets.token_hex(32)
         self._members: list[_Member] = []
+        self._beats = Beats(limit=launch.limits.lost)
+        held.callback(self._beats.end)
         self._server: socket.socket | None = None
         self._ray: RayNode | None = None
         self._children: list[Child] = []
@@ -60,6 +62,7 @@ class Head:
         self._held.enter_context(sole_private_cluster(cluster=self._id))
         self._loop.every_turn(self._watch)
         if nodes > 1:
+            self._folder.mark(self._id)
             self._listen()
         self._gather(self._child([*job.command, "--check"]))
         address = self._start_ray()
@@ -126,7 +129,8 @@ class Head:
                 "node"
             ) from error
         self._loop.watch(self._server, self._accept)
-        self._folder.say(f"waiting for {self._launch.cluster.nodes - 1} more nodes on port {port}")
+        place = self._launch.cluster
+        self._folder.say(f"waiting for {place.nodes - 1} more nodes on port {port}{place.hint}")
 
     def _accept(self) -> None:
         assert self._server is not None
@@ -143,6 +147,8 @@ class Head:
                     member.ready = True
                 case "failed" if member.rank:
                     self._failure = f"{member} failed: {message.get('why')}"
+                case "apart" if member.rank:
+                    self._folder.say(f"warning: {member} {message.get('why')}", error=True)
         if member.wire.closed:
             self._loop.forget(member.wire.socket)
             member.wire.close()
@@ -167,17 +173,15 @@ class Head:
             return
         assert isinstance(rank, int)
         member.rank, member.host = rank, host
+        self._beats.add(member.wire)
         self._folder.say(f"{member} is there")
 
     def _watch(self) -> None:
         if self._failure:
             raise LaunchError(self._failure)
-        for member in self._members:
-            if not member.rank:
-                continue
+        for member in self._introduced:
             if member.wire.closed:
                 raise LaunchError(f"{member} is gone: its launcher ended without a word; what it wrote last says more")
-            member.wire.beat()
             if (silence := member.wire.silent_for()) > self._launch.limits.lost:
                 raise LaunchError(f"{member} is gone: nothing was heard from it for {silence:.0f} s")
         if self._ray is not None and self._ray.child.status is not None:
@@ -198,20 +202,25 @@ class Head:
             raise LaunchError(
                 f"{len(self._ranks())} of {self._launch.cluster.nodes} nodes came within "
                 f"{self._launch.limits.join:.0f} s; missing ranks: {words} ({self._launch.cluster.source}); "
-                "the launcher must run on every node"
+                f"the launcher must run on every node{self._launch.cluster.hint}"
             )
 
     def _complete(self) -> bool:
         return len(self._ranks()) == self._launch.cluster.nodes
 
     def _ranks(self) -> set[int]:
-        return {0, *(member.rank for member in self._members if member.rank)}
+        return {0, *(member.rank for member in self._introduced)}
+
+    @property
+    def _introduced(self) -> list[_Member]:
+        """The nodes of the run; a connection that said nothing, or was refused, is none."""
+        return [member for member in self._members if member.rank]
 
     # Ray
 
     def _start_ray(self) -> str:
         # The address by which another node reached this one; Ray chooses where there is none.
-        own = next((member.wire.own_address for member in self._members), None)
+        own = next((member.wire.own_address for member in self._introduced), None)
         resources = self._launch.job.resources
         self._ray = ray = RayNode(
             resources, rank=0, join=None, address=own, token=self._token, loop=self._loop, logs=self._folder.logs
@@ -220,10 +229,10 @@ class Head:
             raise LaunchError(f"Ray did not start on rank 0; its log is {self._folder.logs}/ray-rank-0.log")
         address = ray.cluster_address
         assert address is not None
-        for member in self._members:
+        for member in self._introduced:
             member.wire.send({"kind": "start", "address": address, "cluster": self._id, "token": self._token})
-        if not self._loop.until(lambda: all(member.ready for member in self._members), seconds=self._left()):
-            late = ", ".join(str(member) for member in self._members if not member.ready)
+        if not self._loop.until(lambda: all(member.ready for member in self._introduced), seconds=self._left()):
+            late = ", ".join(str(member) for member in self._introduced if not member.ready)
             raise LaunchError(f"Ray did not start within {self._launch.limits.join:.0f} s on {late}")
         return address
 

@@ -36,7 +36,8 @@ def end_descendants(*, seconds: float) -> None:
 
 
 def _end_with_parent() -> None:
-    # SIGTERM, not SIGKILL: Ray's and the trainer's processes then end theirs.
+    # SIGTERM, not SIGKILL: Ray's and the trainer's processes then end theirs. The parent is the thread that forks, so
+    # it must be the launcher's main one; and other threads' locks are as they were: a system call, and no more.
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 

@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+_MARK = "launch"
+
 
 class RunFolder:
     """A run's folder, for one launcher; what is there already is kept and appended to."""
@@ -26,6 +28,17 @@ class RunFolder:
         stream.flush()
         with (self.logs / f"rank-{self._rank}.log").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def mark(self, launch: str) -> None:
+        """Leaves the name of a launch, for other nodes to find; it replaces that of an earlier one."""
+        (self.logs / _MARK).write_text(launch)
+
+    def has_mark(self, launch: str) -> bool:
+        """Whether the launch's mark is here; an unreadable one is not."""
+        try:
+            return (self.logs / _MARK).read_text() == launch
+        except OSError:
+            return False
 
     def checkpoint_step(self, checkpoints: Path | None) -> int | None:
         """The step of the last whole checkpoint, from verl's own note; None without one."""

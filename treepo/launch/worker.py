@@ -10,10 +10,12 @@ from treepo.launch.job import Launch
 from treepo.launch.loop import Loop
 from treepo.launch.ray_node import RayNode
 from treepo.launch.run_folder import RunFolder
-from treepo.launch.wire import Message, Wire
+from treepo.launch.wire import Beats, Message, Wire
 from treepo.verl.host_lock import sole_private_cluster
 
 _CONNECT_SECONDS = 5.0
+# A client of NFS may hold on to what it last saw in a folder for a minute.
+_SHARED_SECONDS = 90.0
 
 
 class Worker:
@@ -23,12 +25,16 @@ class Worker:
         self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
         self._where = f"{launch.cluster.head}:{launch.cluster.port}"
         self._wire: Wire | None = None
+        self._beats = Beats(limit=launch.limits.lost)
+        held.callback(self._beats.end)
         self._ray: RayNode | None = None
         self._ready = False
         self._end: Message | None = None
         self._start: Message | None = None
         self._refusal = ""
         self._limit = time.monotonic() + launch.limits.join
+        # Until when the head's mark is looked for in the run's folder; None once that is settled.
+        self._folder_limit: float | None = None
 
     def run(self) -> int:
         """Serves the job.
@@ -44,6 +50,7 @@ class Worker:
         self._wire = wire = self._connect()
         self._loop.watch(wire.socket, self._hear)
         self._loop.every_turn(self._watch)
+        self._beats.add(wire)
         place = self._launch.cluster
         self._folder.say(f"rank {place.rank} of {place.nodes}, connected to the head at {self._where}")
         wire.send(
@@ -99,6 +106,9 @@ class Worker:
                     self._refusal = f"the head at {self._where} refuses this node: {message.get('why')}"
                 case "start":
                     self._start = message
+                    # An evaluation writes on the head alone.
+                    if self._launch.job.checkpoints is not None:
+                        self._folder_limit = time.monotonic() + _SHARED_SECONDS
                 case "end":
                     self._end = message
 
@@ -123,13 +133,30 @@ class Worker:
             raise ConfigError(self._refusal)
         if self._wire.closed:
             raise LaunchError(f"the head at {self._where} is gone: its launcher ended without a word")
-        self._wire.beat()
-        if (silence := self._wire.silent_for()) > self._launch.limits.lost:
+        # A head that is still busy with its own start has not begun to beat.
+        limit = self._launch.limits.lost if self._wire.heard else self._launch.limits.join
+        if (silence := self._wire.silent_for()) > limit:
             raise LaunchError(f"the head at {self._where} is gone: nothing was heard from it for {silence:.0f} s")
         if self._ray is None and self._start is not None:
             self._ray = self._join(self._start)
+        if self._start is not None and self._folder_limit is not None:
+            self._watch_folder(str(self._start["cluster"]), self._folder_limit, self._wire)
         if self._ray is not None:
             self._watch_ray(self._ray, self._wire)
+
+    def _watch_folder(self, launch: str, limit: float, wire: Wire) -> None:
+        """Warns where the run's folder is not the head's: a run may have one per node, but then it is in pieces."""
+        if self._folder.has_mark(launch):
+            self._folder_limit = None
+        elif time.monotonic() > limit:
+            self._folder_limit = None
+            why = (
+                f"does not see the head's files in {self._folder.path}: what a node writes stays there, its part of "
+                "every checkpoint too, and the run goes on only with every rank on its node again; put run_dir on "
+                "storage that all nodes share"
+            )
+            self._folder.say(f"warning: this node {why}", error=True)
+            wire.send({"kind": "apart", "why": why})
 
     def _watch_ray(self, ray: RayNode, wire: Wire) -> None:
         log = f"its log is {self._folder.logs}/ray-rank-{self._launch.cluster.rank}.log"

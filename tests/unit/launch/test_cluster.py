@@ -224,3 +224,27 @@ def test_several_launchers_on_one_node_are_refused(environment: dict[str, str], 
     text = refusal(environment)
     assert word in text
     assert "once per node" in text
+
+
+# What sbatch sets for its script, which runs on the first node alone.
+BATCH_SCRIPT = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_NNODES": "3",
+    "SLURM_NODEID": "0",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_JOB_NODELIST": "gpu[08-09,11]",
+}
+STEP = {"SLURM_STEP_NUM_NODES": "3", "SLURM_STEP_NODELIST": "gpu[08-09,11]"}
+
+
+def test_a_batch_script_without_srun_is_told_of_it_where_nodes_do_not_come() -> None:
+    assert place(BATCH_SCRIPT) == (3, 0, "gpu08")
+    assert detect(BATCH_SCRIPT, hostname="gpu08").hint.endswith("started with srun --ntasks-per-node=1")
+
+
+@pytest.mark.parametrize(
+    "environment", [SLURM | STEP, TORCHRUN, BATCH_SCRIPT | STEP], ids=["srun", "torchrun", "first"]
+)
+def test_no_other_cluster_is_told_of_srun(environment: dict[str, str]) -> None:
+    assert detect(environment, hostname="here").hint == ""
