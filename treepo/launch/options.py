@@ -78,5 +78,6 @@ def with_nodes(
     if fewest <= cluster.nodes <= most:
         return overrides
     if typed or extra:
-        raise ConfigError(f"{pools} contradicts {cluster.source}")
+        remedy = "" if typed else f"; set {option}"
+        raise ConfigError(f"{pools} contradicts {cluster.source}{remedy}")
     return [*overrides, f"{option}={cluster.nodes}"]

@@ -75,6 +75,8 @@ def test_nodes_that_no_pool_takes_are_refused_with_every_pool_by_name() -> None:
         prepared(*words, environment=four)
     with pytest.raises(ConfigError, match=r"trainer.nnodes=3 \+ reward.reward_model.nnodes=1 contradicts NNODES=2"):
         prepared("trainer.nnodes=3", *REWARD_POOL, environment=TWO_NODES)
+    with pytest.raises(ConfigError, match=r"contradicts NNODES=4, .*; set trainer.nnodes$"):
+        prepared(*REWARD_POOL, environment=four)
 
 
 def test_a_further_pool_may_share_the_one_node_without_a_scheduler() -> None:
