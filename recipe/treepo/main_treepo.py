@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The command line, without the program's name; None for the process's own.
 
     Returns:
-        The exit status: 0 trained (or nothing to refuse), 1 failed, 2 refused before the start, 130 interrupted.
+        The exit status: 0 trained (or nothing left to train, or to refuse), 1 failed, 2 refused before the start, 130
+        interrupted.
     """
     options = _parser().parse_intermixed_args(arguments)
     try:
@@ -37,14 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
         adopt_environment(config)
         # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
         from treepo.verl.preflight import check
+        from treepo.verl.resumption import nothing_left
 
-        warnings = check(config)
+        warnings = check(config, accept_changes=options.accept_changes)
+        done = nothing_left(config)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return _REFUSED
     for warning in warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    if options.check:
+    if done is not None:
+        sys.stdout.write(f"{done}\n")
+    if done is not None or options.check:
         return 0
     from treepo.verl.host_lock import sole_private_cluster
 
@@ -59,10 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recipe.treepo.main_treepo", description="Trains with TreePO.")
-    parser.add_argument("--config-name", "-cn", default="treepo_trainer", help="a preset in configs/")
+    parser.add_argument("--config-name", "-cn", "--preset", default="treepo_trainer", help="a preset in configs/")
     parser.add_argument("--config-dir", "-cd", type=Path, default=None, help="a folder with presets of your own")
     parser.add_argument("--cfg", "-c", choices=["job"], help="print the composed configuration and stop")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
+    parser.add_argument("--accept-changes", action="store_true", help="go on with a run that had other options")
     parser.add_argument("overrides", nargs="*", help="option=value, as in treepo.max_divergence=3")
     return parser
 
@@ -72,13 +78,14 @@ def _train(config: DictConfig) -> int:
     from ray.exceptions import RayError
     from verl.trainer.main_ppo import run_ppo
 
+    from treepo.verl.resumption import begin, find_checkpoint, nothing_trained
     from treepo.verl.task_runner import TreeTaskRunner
 
     # A scheduler's signal and a closed terminal end the run as Ctrl-C does, so that Ray takes its processes down.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    Path(config.run_dir).mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, Path(config.run_dir) / "config.yaml", resolve=True)
+    before = find_checkpoint(config)
+    begin(config)
     try:
         run_ppo(config, task_runner_class=ray.remote(TreeTaskRunner))
     except KeyboardInterrupt:
@@ -89,6 +96,8 @@ def _train(config: DictConfig) -> int:
         return 1
     finally:
         ray.shutdown()
+    if (done := nothing_trained(config, before)) is not None:
+        sys.stdout.write(f"{done}\n")
     return 0
 
 

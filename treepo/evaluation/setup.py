@@ -12,8 +12,10 @@ from treepo.config import TreePOConfig
 from treepo.evaluation.benchmarks import BenchmarkFile, find_benchmarks, load_benchmark
 from treepo.evaluation.config import TREE_OPTIONS, EvaluationConfig, settle, tree_options
 from treepo.evaluation.model_folder import ModelSource, check_model, find_model, weights_digest
+from treepo.evaluation.plans import refuse_other
 from treepo.evaluation.prompts import Prompts, Tokenizer, make_prompts, read_template
-from treepo.evaluation.records import TOO_LONG, BenchmarkPlan, RunPlan
+from treepo.evaluation.records import TOO_LONG, BenchmarkPlan, RunPlan, to_plain
+from treepo.evaluation.store import StoredRun
 from treepo.evaluation.work import Work
 
 _DECIDING = (
@@ -72,14 +74,15 @@ def check(config: DictConfig) -> Setup:
         config: As :func:`treepo.evaluation.config.compose_evaluation` gives it; resolved in place.
 
     Raises:
-        ConfigError: Something cannot work; one line that names the option and the remedy.
+        ConfigError: Something cannot work, or the folder holds another run; one line that names the option and the
+            remedy.
     """
     options = settle(config)
     trees = tree_options(config, options)
     model = find_model(options.model)
     check_model(model, longest=options.prompt_length + options.response_length)
     files = find_benchmarks(options.benchmarks, Path(options.data_dir).expanduser())
-    return Setup(
+    setup = Setup(
         config=config,
         options=options,
         trees=trees,
@@ -87,6 +90,27 @@ def check(config: DictConfig) -> Setup:
         files=tuple(files),
         warnings=tuple(_warnings(options, trees)),
     )
+    _check_folder(setup)
+    return setup
+
+
+def _check_folder(setup: Setup) -> None:
+    """Refuses a folder that holds another run, by all that is known before model and questions are loaded."""
+    folder = Path(setup.config.run_dir)
+    if not (folder / "run.json").is_file():
+        return
+    stored = to_plain(StoredRun(folder).plan)
+    now: dict[str, Any] = {
+        "model": setup.model.name,
+        "samples": setup.options.n,
+        "samplings": setup.options.samplings,
+        "benchmarks": sorted(file.name for file in setup.files),
+        "options": _known(setup),
+    }
+    before = {name: stored[name] for name in now}
+    before["benchmarks"] = sorted(stored["benchmarks"])
+    before["options"] = {name: value for name, value in stored["options"].items() if name in now["options"]}
+    refuse_other(folder, before, now)
 
 
 def _warnings(options: EvaluationConfig, trees: Mapping[str, TreePOConfig]) -> list[str]:
@@ -141,12 +165,18 @@ def prepare(setup: Setup, folder: Path, tokenizer: Tokenizer) -> Prepared:
 
 def _deciding(setup: Setup, prompts: Mapping[str, Prompts], folder: Path, template: str) -> dict[str, Any]:
     """All else that decides what the samples are."""
-    found: dict[str, Any] = {name: getattr(setup.options, name) for name in _DECIDING}
-    found["dtype"] = str(setup.config.actor_rollout_ref.rollout.dtype)
+    found = _known(setup)
     found["weights"] = weights_digest(folder)
     found["chat_template"] = hashlib.sha256(template.encode()).hexdigest()[:16]
     found["files"] = {name: each.benchmark.sha256 for name, each in prompts.items()}
     found[TOO_LONG] = {name: list(each.too_long) for name, each in prompts.items() if each.too_long}
+    return found
+
+
+def _known(setup: Setup) -> dict[str, Any]:
+    """Those that are known before anything is loaded."""
+    found: dict[str, Any] = {name: getattr(setup.options, name) for name in _DECIDING}
+    found["dtype"] = str(setup.config.actor_rollout_ref.rollout.dtype)
     for tree in list(setup.trees.values())[:1]:  # they differ in divergence alone, which their labels say
         found["treepo"] = tree.model_dump(mode="json", include=set(TREE_OPTIONS))
     return found

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import IO, Any, Self
 from pydantic import ValidationError
 
 from treepo.config import ConfigError
+from treepo.evaluation.plans import refuse_other
 from treepo.evaluation.records import SCHEMA, Call, RunPlan, Sample, from_json, to_line, to_plain
 
 SYNC_SECONDS = 5.0
@@ -240,9 +241,7 @@ def _begin(folder: Path, plan: RunPlan) -> None:
     """Writes the plan, or holds it against the one that is there."""
     file = folder / "run.json"
     if file.exists():
-        difference = _difference(to_plain(StoredRun(folder).plan), json.loads(json.dumps(to_plain(plan))))
-        if difference:
-            raise ConfigError(f"{folder} was begun with {difference}; give the same options, or another folder")
+        refuse_other(folder, to_plain(StoredRun(folder).plan), to_plain(plan))
         return
     stored = to_plain(_Stored(schema=SCHEMA, fingerprint=fingerprint(plan), plan=plan))
     draft = file.with_suffix(".json.part")
@@ -251,24 +250,6 @@ def _begin(folder: Path, plan: RunPlan) -> None:
         out.flush()
         os.fsync(out.fileno())
     draft.rename(file)
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The options that differ, as in ``options.temperature=0.6, now 1.0``."""
-    old, new = dict(_flat(before, "")), dict(_flat(now, ""))
-    names = [name for name in {**old, **new} if old.get(name, _ABSENT) != new.get(name, _ABSENT)]
-    return "; ".join(f"{name}={old.get(name, _ABSENT)}, now {new.get(name, _ABSENT)}" for name in names)
-
-
-_ABSENT = "(not set)"
-
-
-def _flat(options: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _open(opened: ExitStack, path: Path) -> IO[bytes]:

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from treepo.compose import CONFIG_DIR, compose, resolve
 from treepo.config import ConfigError
 from treepo.launch.cluster import detect
+from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
 from treepo.launch.memory import estimate
 from treepo.launch.model_shape import read_shape
@@ -19,6 +20,7 @@ from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder,
 from treepo.launch.pools import extra_nodes
 from treepo.launch.ray_node import Resources
 from treepo.launch.run import REFUSED, run
+from treepo.verl.resumption import nothing_left
 from treepo.verl.start_checks import check_engine
 
 
@@ -26,7 +28,8 @@ def main(trainer: Sequence[str], arguments: Sequence[str] | None = None) -> int:
     """Launches, or with ``--dry-run`` says what would be launched.
 
     Args:
-        trainer: The trainer's command; it takes ``--config-name``, ``--config-dir``, ``--check`` and overrides.
+        trainer: The trainer's command; it takes ``--config-name``, ``--config-dir``, ``--accept-changes``, ``--check``
+            and overrides.
         arguments: The command line, without the program's name; None for the process's own.
 
     Returns:
@@ -37,15 +40,10 @@ def main(trainer: Sequence[str], arguments: Sequence[str] | None = None) -> int:
         launch, config = prepare(options, trainer, os.environ)
         if not options.dry_run:
             return run(launch)
-        sys.stdout.write(OmegaConf.to_yaml(config))
-        shape = read_shape(Path(str(config.actor_rollout_ref.model.path)).expanduser(), options.model_shape)
-        sys.stdout.write(f"\n{estimate(config, shape, accelerator_gib=options.accelerator_gib)}\n\n")
-        sys.stdout.flush()
-        _check(config)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return REFUSED
-    return 0
+    return dry_run(config, check=lambda: _check(config, options), memory=lambda: _memory(config, options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", help="short for actor_rollout_ref.model.path=...")
     add("--train", action="append", default=[], metavar="FILE", help="short for data.train_files; may be repeated")
     add("--val", action="append", default=[], metavar="FILE", help="short for data.val_files; may be repeated")
+    add("--accept-changes", action="store_true", help="go on with a run that had other options")
     add_options(parser)
     return parser
 
@@ -97,14 +96,19 @@ def prepare(
     job = Job(
         kind="training",
         log="train.log",
-        command=(*trainer, "--config-name", options.preset, *preset_folder(options), *overrides),
+        command=(*trainer, "--config-name", options.preset, *preset_folder(options), *_accepted(options), *overrides),
         resources=Resources.of(config.ray_kwargs.ray_init),
         accelerators=config.trainer.n_gpus_per_node,
         accelerators_option="trainer.n_gpus_per_node",
         run_dir=Path(config.run_dir),
         checkpoints=Path(str(config.trainer.default_local_dir)),
+        done=nothing_left(config) is not None,
     )
     return Launch(job=job, cluster=cluster, limits=limits), config
+
+
+def _accepted(options: argparse.Namespace) -> list[str]:
+    return ["--accept-changes"] if options.accept_changes else []
 
 
 def _shorthands(options: argparse.Namespace) -> list[str]:
@@ -117,8 +121,15 @@ def _shorthands(options: argparse.Namespace) -> list[str]:
     return words
 
 
-def _check(config: DictConfig) -> None:
+def _check(config: DictConfig, options: argparse.Namespace) -> list[str]:
+    # Only here: verl takes seconds to import.
     from treepo.verl.preflight import check
 
-    for warning in check(config):
-        sys.stderr.write(f"warning: {warning}\n")
+    warnings = check(config, accept_changes=options.accept_changes)
+    done = nothing_left(config)
+    return [*warnings, done] if done else warnings
+
+
+def _memory(config: DictConfig, options: argparse.Namespace) -> str:
+    shape = read_shape(Path(str(config.actor_rollout_ref.model.path)).expanduser(), options.model_shape)
+    return str(estimate(config, shape, accelerator_gib=options.accelerator_gib))

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from treepo.config import ConfigError
 from treepo.evaluation.config import PRESETS_DIR, compose_evaluation, settle
 from treepo.evaluation.model_folder import find_model
 from treepo.evaluation.setup import check
 from treepo.launch.cluster import detect
+from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
 from treepo.launch.memory import describe_servers
 from treepo.launch.model_shape import read_shape
@@ -65,11 +66,10 @@ def main(job: Sequence[str], arguments: Sequence[str] | None = None) -> int:
         launch, config = prepare(options, job, os.environ)
         if not options.dry_run:
             return run(launch)
-        _describe(config, options)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return REFUSED
-    return 0
+    return dry_run(config, check=lambda: _check(config), memory=lambda: _memory(config, options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,17 +158,16 @@ def _shorthands(options: argparse.Namespace) -> list[str]:
     return words
 
 
-def _describe(config: DictConfig, options: argparse.Namespace) -> None:
-    """Prints the configuration and the memory, then checks as the evaluation would."""
-    sys.stdout.write(OmegaConf.to_yaml(config))
+def _check(config: DictConfig) -> tuple[str, ...]:
+    setup = check(config)
+    sys.stdout.write(f"\n{setup.servers} servers, {setup.prompts_in_flight} prompts in flight\n")
+    return setup.warnings
+
+
+def _memory(config: DictConfig, options: argparse.Namespace) -> str:
     folder = Path(str(config.evaluation.model)).expanduser()
     if options.model_shape is None and folder.is_dir():
         source = find_model(str(folder))
         folder = source.folder if source.shards is None else source.shards / "huggingface"
     shape = read_shape(folder, options.model_shape)
-    sys.stdout.write(f"\n{describe_servers(config, shape, accelerator_gib=options.accelerator_gib)}\n\n")
-    sys.stdout.flush()
-    setup = check(config)
-    sys.stdout.write(f"{setup.servers} servers, {setup.prompts_in_flight} prompts in flight\n")
-    for warning in setup.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+    return describe_servers(config, shape, accelerator_gib=options.accelerator_gib)

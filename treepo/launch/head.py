@@ -65,6 +65,8 @@ class Head:
             self._folder.mark(self._id)
             self._listen()
         self._gather(self._child([*job.command, "--check"]))
+        if job.done:
+            return 0
         address = self._start_ray()
         self._await_accelerators(address)
         step = self._folder.checkpoint_step(job.checkpoints)

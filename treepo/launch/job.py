@@ -35,6 +35,7 @@ class Job:
         accelerators_option: The option that says so.
         run_dir: The run's folder.
         checkpoints: Where a trainer saves, and looks for a checkpoint to go on from; None for what has none.
+        done: Whether nothing is left to do; its own check says so, too.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Job:
     accelerators_option: str
     run_dir: Path
     checkpoints: Path | None
+    done: bool = False
 
     @property
     def goes_on(self) -> str:

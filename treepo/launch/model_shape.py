@@ -58,7 +58,11 @@ def read_shape(model: Path, given: str | None) -> ModelShape:
     file = Path(given).expanduser() if given is not None else model / "config.json"
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; to estimate without the model give --model-shape {_EXAMPLE}")
-    return _shape(json.loads(file.read_text()), str(file))
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{file} is no JSON ({error}); write it anew") from error
+    return _shape(values, str(file))
 
 
 def _parse(given: str) -> dict[str, Any]:

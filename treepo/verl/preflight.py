@@ -14,7 +14,9 @@ from treepo.config import ConfigError, TreePOConfig
 from treepo.datasets.parquet import check_parquet
 from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend
-from treepo.verl.packing import obstacle, packs
+from treepo.verl.cautions import cautions
+from treepo.verl.packing import packs
+from treepo.verl.resumption import check_resumption
 from treepo.verl.rollout_checks import check_rollout
 from treepo.verl.start_checks import check_engine, check_start
 from treepo.verl.unread import check_unread
@@ -26,11 +28,12 @@ _OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 
 
-def check(config: DictConfig) -> list[str]:
+def check(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
     """Checks a composed training configuration.
 
     Args:
         config: The whole configuration, interpolations included.
+        accept_changes: Whether a run that is there goes on with options other than its own.
 
     Returns:
         Warnings, a line each.
@@ -52,7 +55,7 @@ def check(config: DictConfig) -> list[str]:
     check_rollout(config, options)
     _check_as_verl_does(config)
     packs(config, options, look_up=False)
-    return _warnings(config, options)
+    return [*check_resumption(config, accept_changes=accept_changes), *cautions(config, options)]
 
 
 def _check_as_verl_does(config: DictConfig) -> None:
@@ -79,10 +82,24 @@ def _check_numbers(config: DictConfig) -> None:
         "actor_rollout_ref.actor.ppo_mini_batch_size",
         "trainer.nnodes",
         "trainer.n_gpus_per_node",
+        "trainer.total_epochs",
     ):
         value = OmegaConf.select(config, option)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not _is_whole(value) or value < 1:
             raise ConfigError(f"{option}={value} is refused: it must be a whole number of at least 1")
+    steps = config.trainer.total_training_steps
+    if steps is not None and (not _is_whole(steps) or steps < 1):
+        raise ConfigError(
+            f"trainer.total_training_steps={steps} is refused: it must be a whole number of at least 1, or null for "
+            "all of trainer.total_epochs"
+        )
+    for option in ("trainer.save_freq", "trainer.test_freq"):
+        if not _is_whole(value := OmegaConf.select(config, option)):
+            raise ConfigError(f"{option}={value} is refused: it must be a number of steps, or -1 for never")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_trainer(config: DictConfig, options: TreePOConfig) -> None:
@@ -179,53 +196,6 @@ def _check_model(model: Any) -> None:
             f"actor_rollout_ref.model.path={model.path} is refused: it has no tokenizer; save one there, or name its "
             "folder with actor_rollout_ref.model.tokenizer_path"
         )
-
-
-def _warnings(config: DictConfig, options: TreePOConfig) -> list[str]:
-    warnings = []
-    reach, wanted = options.max_depth * options.segment_length, config.data.max_response_length
-    if reach < wanted:
-        warnings.append(
-            f"treepo.max_depth x treepo.segment_length = {reach} is below data.max_response_length={wanted}: the last "
-            f"{wanted - reach} tokens of a response can never be used"
-        )
-    rollout = config.actor_rollout_ref.rollout
-    if rollout.name != "vllm":
-        warnings.append(f"actor_rollout_ref.rollout.name={rollout.name}: trees have only been run on vllm")
-    interval = OmegaConf.select(rollout, "engine_kwargs.vllm.stream_interval") or 1
-    if backend(config, options) is RolloutBackend.IN_ENGINE and options.segment_length % interval:
-        warnings.append(
-            f"actor_rollout_ref.rollout.engine_kwargs.vllm.stream_interval={interval} does not divide "
-            f"treepo.segment_length={options.segment_length}: forks open up to {interval - 1} tokens late"
-        )
-    if not rollout.enable_prefix_caching:
-        warnings.append(
-            "actor_rollout_ref.rollout.enable_prefix_caching=false: every segment computes its whole prefix again"
-        )
-    correction = config.algorithm.get("rollout_correction")
-    if config.trainer.v1.trainer_mode == "colocate_async" and not (
-        correction and (correction.bypass_mode or correction.rollout_is)
-    ):
-        warnings.append(
-            "trainer.v1.trainer_mode=colocate_async without algorithm.rollout_correction.bypass_mode=true or "
-            "algorithm.rollout_correction.rollout_is=token: tokens of older weights are trained as if they were new"
-        )
-    unpacked = obstacle(config, look_up=False) if options.packing.enabled is None else None
-    if unpacked is not None:
-        warnings.append(
-            f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
-        )
-    elif options.packing.enabled is None and config.trainer.device != "cpu":
-        warnings.append(
-            "treepo.packing.enabled=null packs: its attention has been run on CPUs alone; watch "
-            "training/rollout_probs_diff_mean in the first steps, or set treepo.packing.enabled=false"
-        )
-    groups, overlong = config.algorithm.filter_groups, OmegaConf.select(config, _OVERLONG)
-    if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):
-        warnings.append(
-            "algorithm.filter_groups.metric=reward: the length penalty makes nearly every group differ; acc is meant"
-        )
-    return warnings
 
 
 def estimator_names() -> list[str]:

@@ -60,15 +60,11 @@ def check_start(config: DictConfig) -> None:
 def _check_rows(config: DictConfig) -> None:
     """A step needs a batch of different prompts: verl divides by the number of steps in an epoch."""
     data, trainer = config.data, config.trainer
-    # Prompts that are too long are left out later, so there may be fewer rows than these, but not more.
-    if data.custom_cls.path is not None or (trainer.val_only and trainer.val_before_train):
+    rows = training_rows(config)
+    if rows is None or (trainer.val_only and trainer.val_before_train):
         return
-    files = [data.train_files] if isinstance(data.train_files, str) else data.train_files
-    rows = sum(pq.read_metadata(Path(file).expanduser()).num_rows for file in files)
-    source = "data.train_files"
-    if 0 < data.train_max_samples < rows:
-        rows, source = data.train_max_samples, "data.train_max_samples"
     if rows < data.train_batch_size:
+        source = "data.train_max_samples" if rows == data.train_max_samples else "data.train_files"
         raise ConfigError(
             f"data.train_batch_size={data.train_batch_size} is refused: {source} gives {rows} rows, and every prompt "
             "of a batch is another row; lower the batch size (and actor_rollout_ref.actor.ppo_mini_batch_size), or "
@@ -76,9 +72,23 @@ def _check_rows(config: DictConfig) -> None:
         )
 
 
+def training_rows(config: DictConfig) -> int | None:
+    """Rows to train on, at most: prompts that are too long are left out later. None where one's own class reads them.
+
+    Args:
+        config: The composed configuration, its training files checked.
+    """
+    data = config.data
+    if data.custom_cls.path is not None:
+        return None
+    files = [data.train_files] if isinstance(data.train_files, str) else data.train_files
+    rows = sum(pq.read_metadata(Path(file).expanduser()).num_rows for file in files)
+    return min(rows, data.train_max_samples) if data.train_max_samples > 0 else rows
+
+
 def _check_resume(config: DictConfig) -> None:
     """FSDP's checkpoints hold one file per rank and part, and go on with as many ranks only."""
-    step = _resumed(config)
+    step = resumed_step(config)
     if step is None:
         return
     trainer = config.trainer
@@ -93,8 +103,15 @@ def _check_resume(config: DictConfig) -> None:
             )
 
 
-def _resumed(config: DictConfig) -> Path | None:
-    """The folder of the step that verl would go on from; None for a fresh start."""
+def resumed_step(config: DictConfig) -> Path | None:
+    """The folder of the step that verl would go on from; None for a fresh start.
+
+    Args:
+        config: The composed configuration.
+
+    Raises:
+        ConfigError: The mode, the path or verl's note would stop verl after the start.
+    """
     trainer = config.trainer
     if trainer.resume_mode not in RESUME_MODES:
         raise ConfigError(
@@ -103,11 +120,13 @@ def _resumed(config: DictConfig) -> Path | None:
     if trainer.resume_mode == "disable":
         return None
     if trainer.resume_mode == "resume_path":
-        step = Path(str(trainer.resume_from_path))
-        if not _STEP.fullmatch(step.name) or not step.is_dir():
+        given = str(trainer.resume_from_path)
+        step = Path(given)
+        # verl reads the number off the end of the text.
+        if not _STEP.fullmatch(step.name) or not given.endswith(step.name) or not step.is_dir():
             raise ConfigError(
-                f"trainer.resume_from_path={trainer.resume_from_path} is refused: it must be the folder of a step, as "
-                "in checkpoints/global_step_20"
+                f"trainer.resume_from_path={given} is refused: it must be the folder of a step, as in "
+                "checkpoints/global_step_20"
             )
         return step
     note = Path(str(trainer.default_local_dir)) / NOTE
