@@ -189,6 +189,16 @@ def test_a_refused_configuration_ends_all_nodes_before_ray_starts(nodes: Nodes) 
     assert not (nodes.run_dir / "logs/ray-rank-0.log").exists()
 
 
+def test_a_run_that_is_over_ends_all_nodes_before_ray_starts(nodes: Nodes) -> None:
+    checkpoints = nodes.run_dir / "checkpoints"
+    (checkpoints / "global_step_50").mkdir(parents=True)
+    (checkpoints / "latest_checkpointed_iteration.txt").write_text("50")
+    head, worker = nodes.start(0), nodes.start(1)
+    assert (head.wait(seconds=END_SECONDS), worker.wait(seconds=END_SECONDS)) == (0, 0), head.tail()
+    assert "stand-in holds" not in nodes.log("train.log")
+    assert not (nodes.run_dir / "logs/ray-rank-0.log").exists()
+
+
 def test_a_node_with_another_command_or_a_taken_rank_is_refused(nodes: Nodes) -> None:
     head = nodes.start(0, "works", "--join-limit", "25", nodes=3)
     head.wait_for("waiting for 2 more nodes", seconds=END_SECONDS)

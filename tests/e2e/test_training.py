@@ -97,6 +97,23 @@ def test_every_step_trains_on_whole_trees(trained: TrainingRun, run_dir: Path) -
 
 
 @pytest.mark.usefixtures("trained")
+def test_the_same_command_has_nothing_left_to_train_and_another_run_is_refused(
+    arguments: list[str], run_dir: Path
+) -> None:
+    for words, status, line in (
+        ([], 0, f"nothing left to train: {run_dir}/checkpoints/global_step_4 is the checkpoint of step 4"),
+        (["treepo.max_divergence=3"], 2, "at step 4, has other options: treepo.max_divergence=2, now 3"),
+    ):
+        run = TrainingRun([*arguments, f"trainer.total_training_steps={2 * HALF}", *words])
+        try:
+            assert run.wait(seconds=START_SECONDS) == status, run.tail()
+            assert line in run.tail()
+        finally:
+            run.end()
+    assert logged_steps(run_dir) == list(STEPS)
+
+
+@pytest.mark.usefixtures("trained")
 def test_an_epoch_trains_on_every_prompt_once(run_dir: Path) -> None:
     trained_on = [text for step in (1, 2, 3) for text in groups(run_dir, step)]
     assert len(trained_on) == len(set(trained_on)) == 3 * PROMPTS

@@ -14,6 +14,8 @@ from treepo.config import ConfigError
 from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend, seeded
 from treepo.verl.preflight import MODES, check
+from treepo.verl.resumption import begin
+from treepo.verl.start_checks import NOTE
 
 BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
 OVERLONG = f"reward.reward_manager.name=dapo +{BUFFER}={{enable:true,len:16,penalty_factor:1.0,log:false}}"
@@ -33,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
     table = folder / "train.parquet"
-    defaults = [f"data.train_files=[{table}]", f"data.val_files=[{table}]"]
+    # Whoever has run the preset has a run in its own folder.
+    defaults = [f"data.train_files=[{table}]", f"data.val_files=[{table}]", f"run_dir={folder / 'run'}"]
     return compose_tiny(folder / "model", [*defaults, *(override.replace("@", f"{folder}/") for override in overrides)])
 
 
@@ -72,6 +75,12 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("treepo.width=1", "treepo.width=1 is refused"),
         ("data.max_response_length=abc", "data.max_response_length=abc is refused: it must be a whole number"),
         ("data.train_batch_size=0", "data.train_batch_size=0 is refused"),
+        ("trainer.total_epochs=0", "trainer.total_epochs=0 is refused"),
+        ("trainer.total_training_steps=0", "trainer.total_training_steps=0 is refused"),
+        ("trainer.total_training_steps=many", "trainer.total_training_steps=many is refused"),
+        ("trainer.save_freq=null", "trainer.save_freq=None is refused: it must be a number of steps, or -1 for never"),
+        ("trainer.test_freq=often", "trainer.test_freq=often is refused"),
+        ("trainer.resume_mode=atuo", "trainer.resume_mode=atuo is refused"),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=0", "ppo_mini_batch_size=0 is refused"),
         ("data.train_files=null", "data.train_files is empty"),
         ("actor_rollout_ref.rollout.name=foo", "actor_rollout_ref.rollout.name=foo is refused"),
@@ -152,12 +161,21 @@ def test_verls_own_estimators_are_known(folder: Path) -> None:
     assert check(composed(folder, "algorithm.adv_estimator=grpo")) == []
 
 
-def test_a_response_length_out_of_reach_is_a_warning(folder: Path) -> None:
-    warnings = check(composed(folder, "treepo.max_depth=2"))
-    assert warnings == [
-        "treepo.max_depth x treepo.segment_length = 64 is below data.max_response_length=160: the last 96 tokens of a "
-        "response can never be used"
-    ]
+def test_what_is_hardly_meant_is_a_warning(folder: Path) -> None:
+    warnings = check(composed(folder, "treepo.max_depth=2", "trainer.save_freq=-1"))
+    assert [warning.split(" ")[0] for warning in warnings] == ["trainer.save_freq=-1:", "treepo.max_depth"]
+
+
+def test_a_folder_that_holds_another_run_is_refused_unless_that_is_accepted(folder: Path, tmp_path: Path) -> None:
+    begin(composed(folder, f"run_dir={tmp_path}"))
+    (tmp_path / "checkpoints" / "global_step_25").mkdir(parents=True)
+    (tmp_path / "checkpoints" / NOTE).write_text("25")
+    assert check(composed(folder, f"run_dir={tmp_path}")) == []
+    other = composed(folder, f"run_dir={tmp_path}", "treepo.max_divergence=3")
+    with pytest.raises(ConfigError, match=r"treepo\.max_divergence=2, now 3"):
+        check(other)
+    (warning,) = check(other, accept_changes=True)
+    assert "goes on from step 25 with other options: treepo.max_divergence=2, now 3" in warning
 
 
 def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:
@@ -218,6 +236,7 @@ def test_the_modes_are_those_that_a_tree_trainer_stands_for() -> None:
         (["--config-name", "cpu_quickstrat"], "error: --config-name cpu_quickstrat is not a preset"),
         (["treepo.widht=3"], "error: treepo.widht is not an option; did you mean treepo.width?"),
         (["treepo.width=1"], "error: treepo.width=1 is refused"),
+        (["preset=qwen2_5_7b"], "error: preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2"),
         (["run_dir=null"], "error: run_dir is empty"),
         (["trainer.project_name=${nowhere}"], "error: Interpolation key 'nowhere' not found"),
     ],

@@ -121,6 +121,19 @@ def test_every_preset_passes_the_checks_without_a_warning_but_that_packing_is_un
     assert all("or set treepo.packing.enabled=false" in warning for warning in warnings)
 
 
+def test_the_base_of_all_presets_saves_tests_and_reaches_its_longest_response_on_the_engine_that_was_run() -> None:
+    config = resolved("treepo_trainer", [])
+    assert (config.trainer.save_freq, config.trainer.test_freq, config.trainer.max_actor_ckpt_to_keep) == (20, 10, 3)
+    assert config.treepo.max_depth * config.treepo.segment_length == config.data.max_response_length
+    assert (config.actor_rollout_ref.actor.strategy, config.actor_rollout_ref.ref.strategy) == ("fsdp2", "fsdp2")
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, "treepo_trainer"])
+def test_every_preset_saves_and_tests(preset: str) -> None:
+    trainer = compose(preset, []).trainer
+    assert min(trainer.save_freq, trainer.test_freq, trainer.max_actor_ckpt_to_keep) > 0
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_key_of_a_preset_is_one_of_verls(preset: str) -> None:
     verl = Path(verl_package.__file__).parent / "trainer" / "config"

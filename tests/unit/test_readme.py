@@ -39,6 +39,7 @@ def test_every_training_command_in_the_readme_passes_the_checks_before_the_start
         f"actor_rollout_ref.model.path={model}",
         f"data.train_files=[{table}]",
         f"data.val_files=[{table}]",
+        f"run_dir={tmp_path / 'run'}",
     ]
     config = compose(preset(command), [*overrides(command), *own])
     resolve(config)

@@ -21,7 +21,7 @@ _SHOWN = (
     ("generated/in trajectories", "treepo/tokens/sharing_ratio", ".3f"),
     ("seconds", "timing_s/step", ".1f"),
 )
-_PASSED_ON = ("evaluation: ", "warning: ", "error: ", "interrupted; ")
+_PASSED_ON = ("evaluation: ", "warning: ", "error: ", "interrupted; ", "nothing left ")
 _HEARTBEAT_SECONDS = 10.0
 _STOP_SECONDS = 60.0
 _LAST_LINES = 30

@@ -1,5 +1,6 @@
 """The command line: presets, short forms, nodes, the dry run."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,9 +12,12 @@ from training_run import ROOT, write_sums
 from treepo.compose import CONFIG_DIR
 from treepo.config import ConfigError
 from treepo.launch.command import main, parser, prepare
-from treepo.launch.job import Launch
+from treepo.launch.job import Job, Launch
+from treepo.verl.resumption import begin
+from treepo.verl.start_checks import NOTE
 
 TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 SHAPE = "vocab_size=300,hidden_size=64,intermediate_size=128,num_hidden_layers=2,num_attention_heads=2"
 
 
@@ -102,6 +106,7 @@ def test_another_engine_is_one_line_also_in_a_dry_run(capsys: pytest.CaptureFixt
     [
         (["--join-limit", "0"], "--join-limit must be above 0"),
         (["treepo.widht=3"], "treepo.widht is not an option; did you mean treepo.width"),
+        (["preset=qwen2_5_7b"], "preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2_5_7b "),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(words: list[str], refusal: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,13 +114,24 @@ def test_a_mistake_is_one_line_and_status_2(words: list[str], refusal: str, caps
     assert capsys.readouterr().err.startswith(f"error: {refusal}")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("dry_run")
+    model, table = write_tiny_model(folder / "model"), str(write_sums(folder / "sums.parquet", 1024, seed=0))
+    described = json.loads((model / "config.json").read_text())
+    # As long as every preset's responses.
+    (model / "config.json").write_text(json.dumps({**described, "max_position_embeddings": 8192}))
+    return ["--model", str(model), "--train", table, "--val", table]
+
+
 @pytest.mark.parametrize("preset", sorted(path.stem for path in CONFIG_DIR.glob("*.yaml")))
-def test_every_preset_is_dry_run(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, table = write_tiny_model(tmp_path / "model"), str(write_sums(tmp_path / "sums.parquet", 1024, seed=0))
-    words = ["--preset", preset, "--dry-run", "--model", str(model), "--train", table, "--val", table]
+def test_every_preset_is_dry_run(
+    preset: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--preset", preset, "--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
     assert main(["trainer"], words) == 0, capsys.readouterr().err
     output = capsys.readouterr().out
-    assert f"    path: {model}\n" in output
+    assert f"    path: {files[1]}\n" in output
     assert "memory expected per accelerator" in output
     assert not (tmp_path / "run").exists()
 
@@ -128,6 +144,80 @@ def test_a_dry_run_without_the_model_prints_all_and_then_says_what_would_be_refu
     captured = capsys.readouterr()
     assert "memory expected per accelerator" in captured.out
     assert captured.err.startswith("error: ")
+
+
+def test_without_an_estimate_a_dry_run_checks_all_the_same(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--preset", "cpu_quickstart", "--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
+    experts = tmp_path / "experts.json"
+    experts.write_text(json.dumps({**dict.fromkeys(SIZES, 64), "num_experts": 8}))
+    for shape, reason in ((experts, "is a mixture of experts"), ("hidden_size=64", "lacks vocab_size")):
+        assert main(["trainer"], [*words, "--model-shape", str(shape)]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("no estimate: ")]
+        assert reason in line
+        assert main(["trainer"], [*words, "--model-shape", str(shape), "trainer.resume_mode=x"]) == 2
+        assert capsys.readouterr().err.startswith("error: trainer.resume_mode=x is refused")
+
+
+def test_a_model_on_a_hub_has_no_estimate_and_is_checked(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--preset", "qwen2_5_7b", "--dry-run", *files[2:], f"run_dir={tmp_path / 'run'}"]
+    assert main(["trainer"], words) == 0
+    assert "\nno estimate: Qwen/Qwen2.5-7B/config.json does not exist; " in capsys.readouterr().out
+    assert main(["trainer"], [*words, "algorithm.adv_estimator=treep"]) == 2
+    assert capsys.readouterr().err.endswith("error: algorithm.adv_estimator=treep is refused: did you mean treepo?\n")
+
+
+def test_an_option_of_another_type_is_refused_by_the_check_and_not_by_the_estimate(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--preset", "cpu_quickstart", "--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
+    assert main(["trainer"], [*words, "data.max_prompt_length=long"]) == 2
+    captured = capsys.readouterr()
+    assert "no estimate: the configuration is refused\n" in captured.out
+    assert captured.err.startswith("error: data.max_prompt_length=long is refused")
+
+
+# --- a folder that holds a run
+
+
+@pytest.fixture
+def begun(files: list[str], tmp_path: Path) -> list[str]:
+    """The words of a run that was begun, and saved at step 25."""
+    words = ["--preset", "cpu_quickstart", *files, f"run_dir={tmp_path / 'run'}"]
+    begin(prepare(parser().parse_intermixed_args(words), ["trainer"], {})[1])
+    (tmp_path / "run/checkpoints/global_step_25").mkdir(parents=True)
+    (tmp_path / "run/checkpoints" / NOTE).write_text("25")
+    return words
+
+
+def test_a_dry_run_says_whether_the_run_that_is_there_would_go_on(
+    begun: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trainer"], [*begun, "--dry-run"]) == 0
+    assert "nothing left" not in capsys.readouterr().err
+    assert main(["trainer"], [*begun, "--dry-run", "trainer.total_training_steps=25"]) == 0
+    assert "nothing left to train: " in capsys.readouterr().err
+    assert main(["trainer"], [*begun, "--dry-run", "treepo.max_divergence=3"]) == 2
+    assert "has other options: treepo.max_divergence=2, now 3" in capsys.readouterr().err
+    assert main(["trainer"], [*begun, "--dry-run", "treepo.max_divergence=3", "--accept-changes"]) == 0
+    assert "warning: run_dir=" in capsys.readouterr().err
+
+
+def test_the_trainer_is_told_that_changes_are_accepted(begun: list[str]) -> None:
+    def job(*words: str) -> Job:
+        return prepare(parser().parse_intermixed_args([*begun, *words]), ["trainer"], {})[0].job
+
+    assert "--accept-changes" not in job().command
+    assert job("--accept-changes").command[:4] == ("trainer", "--config-name", "cpu_quickstart", "--accept-changes")
+
+
+def test_a_run_at_its_last_step_is_known_before_the_cluster_starts(begun: list[str]) -> None:
+    for steps, done in ((25, True), (26, False)):
+        words = [*begun, f"trainer.total_training_steps={steps}"]
+        assert prepare(parser().parse_intermixed_args(words), ["trainer"], {})[0].job.done is done
 
 
 def test_help_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from training_run import ROOT, write_sums
 
 from treepo.config import ConfigError
+from treepo.evaluation import BenchmarkPlan, RunPlan, RunWriter
+from treepo.evaluation.setup import _known, check
 from treepo.launch.evaluation import VARIABLES, from_environment, main, parser, prepare
 from treepo.launch.job import Launch
 
@@ -108,9 +110,59 @@ def test_a_dry_run_without_the_model_prints_all_and_then_says_what_is_missing(
     assert captured.err.startswith("error: evaluation.model=/nowhere is refused: there is no such folder")
 
 
+def test_without_an_estimate_a_dry_run_checks_all_the_same(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_sums(tmp_path / "sums.parquet", 4, seed=0)
+    words = ["--preset", "quickstart", "--dry-run", "--model", str(model), "--benchmark", str(table)]
+    words += [f"run_dir={tmp_path / 'run'}", "--model-shape", "hidden_size=64"]
+    assert main(["evaluate"], words) == 0
+    captured = capsys.readouterr()
+    assert "\nno estimate: --model-shape hidden_size=64 lacks vocab_size" in captured.out
+    assert "1 servers, 64 prompts in flight" in captured.out
+    assert main(["evaluate"], ["--dry-run", "--model", "/nowhere", f"evaluation.data_dir={tmp_path}"]) == 2
+    captured = capsys.readouterr()
+    assert "\nno estimate: /nowhere/config.json does not exist; " in captured.out
+    assert captured.err.startswith("error: evaluation.model=/nowhere is refused")
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        (["evaluation.temperature=0.5"], "options.temperature=1.0, now 0.5"),
+        (["evaluation.n=4"], "samples=8, now 4"),
+        (["--sampling", "independent"], "samplings=['independent', 'tree d=2', 'tree d=4'], now ['independent']"),
+        (["treepo.segment_length=16", "treepo.max_depth=10"], "options.treepo.segment_length=32, now 16"),
+        (["--benchmark", "@other.parquet"], "benchmarks=['sums'], now ['other', 'sums']"),
+    ],
+)
+def test_a_folder_that_holds_another_evaluation_is_refused_before_anything_is_loaded(
+    words: list[str], difference: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("sums", "other"):
+        write_sums(tmp_path / f"{name}.parquet", 4, seed=0)
+    base = ["--preset", "quickstart", "--dry-run", "--model", str(model), f"run_dir={tmp_path / 'run'}"]
+    base += ["--benchmark", str(tmp_path / "sums.parquet")]
+    setup = check(prepare(parser().parse_intermixed_args(base), ["evaluate"], {})[1])
+    plan = RunPlan(
+        model=setup.model.name,
+        samples=setup.options.n,
+        samplings=setup.options.samplings,
+        benchmarks={"sums": BenchmarkPlan(questions=4, weight=4)},
+        # The last one is known only once the model is loaded.
+        options={**_known(setup), "weights": "of the model"},
+    )
+    RunWriter(tmp_path / "run", plan).close()
+    assert main(["evaluate"], base) == 0
+    capsys.readouterr()
+    assert main(["evaluate"], [*base, *(word.replace("@", f"{tmp_path}/") for word in words)]) == 2
+    assert f"error: {tmp_path / 'run'} was begun with {difference}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
+        (["preset=avg32"], "preset=avg32 is not an option; to choose the preset write --preset avg32 (the launchers)"),
         (["evaluation.tempature=1"], "evaluation.tempature is not an option; did you mean evaluation.temperature?"),
         (["--sampling", "trees"], "evaluation.sampling='trees' is refused"),
         (["--join-limit", "0"], "--join-limit must be above 0"),

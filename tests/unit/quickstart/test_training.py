@@ -26,6 +26,10 @@ def run(code: str, log: Path) -> str:
     return console.export_text()
 
 
+def test_that_nothing_is_left_to_train_reaches_the_screen(tmp_path: Path) -> None:
+    assert "nothing left to train: all done" in run("print('nothing left to train: all done')", tmp_path / "log")
+
+
 def test_a_step_shows_accuracy_reward_sharing_and_time() -> None:
     assert step_line(LINE) == (
         "step 20  held-out accuracy 45.1%  reward -0.250  generated/in trajectories 0.812  seconds 3.2"
