@@ -209,5 +209,8 @@ def study_fingerprint(*, steps: int) -> str:
 
 def _digest(overrides: Sequence[str]) -> str:
     config = OmegaConf.to_container(compose(PRESET, overrides))
+    assert isinstance(config, dict)
+    # How Ray is started, and where loggers write.
+    del config["ray_kwargs"]
     named = {"config": config, "model": WARM_START.key, "samples": SAMPLES, "version": _VERSION}
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:10]
