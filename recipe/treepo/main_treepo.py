@@ -85,7 +85,8 @@ def _train(config: DictConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     before = find_checkpoint(config)
-    begin(config)
+    if (aside := begin(config)) is not None:
+        sys.stderr.write(f"warning: {aside}\n")
     try:
         run_ppo(config, task_runner_class=ray.remote(TreeTaskRunner))
     except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """The launcher's job from its command line to its exit status, with verl's training replaced."""
 
 import shutil
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from training_run import write_sums
 from recipe.treepo import main_treepo
 from treepo.verl import host_lock
 from treepo.verl.start_checks import NOTE
-
-Train = Callable[[DictConfig], None]
 
 
 @pytest.fixture(scope="module")

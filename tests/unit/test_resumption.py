@@ -127,7 +127,7 @@ def test_changes_may_be_accepted_and_are_the_runs_own_from_then_on(run_dir: Path
         f"run_dir={run_dir} goes on from step 25 with other options: treepo.width=8, now 4; treepo.max_divergence=2, "
         "now 3"
     ]
-    begin(config)
+    assert begin(config) is None
     assert check_resumption(config) == []
     with pytest.raises(ConfigError, match=r"treepo.max_divergence=3, now 2"):
         check_resumption(composed(run_dir))
@@ -220,7 +220,10 @@ def test_a_run_that_begins_anew_is_never_taken_for_the_one_before(run_dir: Path,
     anew = ["treepo.max_divergence=3", f"trainer.resume_mode={mode}", f"trainer.resume_from_path={step}"]
     config = composed(run_dir, *anew)
     assert check_resumption(config) == []
-    begin(config)
+    note = run_dir / "checkpoints" / NOTE
+    assert begin(config) == (
+        f"the run begins anew, and goes on from no checkpoint before it: {note} is {NOTE}.before now"
+    )
     # It ends before its first checkpoint: there is none to go on from, and what was saved before is still there.
     assert find_checkpoint(composed(run_dir, "treepo.max_divergence=3")) is None
     assert (run_dir / "checkpoints/global_step_25").is_dir()
@@ -229,6 +232,17 @@ def test_a_run_that_begins_anew_is_never_taken_for_the_one_before(run_dir: Path,
     assert check_resumption(composed(run_dir, "treepo.max_divergence=3")) == []
     with pytest.raises(ConfigError, match=r"treepo.max_divergence=3, now 2"):
         check_resumption(composed(run_dir))
+
+
+def test_the_same_run_that_begins_anew_may_go_on_from_what_was_saved_before(run_dir: Path) -> None:
+    assert begin(composed(run_dir, "trainer.resume_mode=disable")) is None
+    assert find_checkpoint(composed(run_dir)) is not None
+
+
+def test_checkpoints_of_nobody_knows_what_are_put_aside_too(run_dir: Path) -> None:
+    (run_dir / CONFIG).unlink()
+    assert begin(composed(run_dir, "trainer.resume_mode=disable")) is not None
+    assert find_checkpoint(composed(run_dir)) is None
 
 
 def test_the_folder_says_what_its_run_was_begun_with(run_dir: Path) -> None:

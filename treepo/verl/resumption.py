@@ -105,13 +105,9 @@ def check_resumption(config: DictConfig, *, accept_changes: bool = False) -> lis
     found = find_checkpoint(config)
     if found is None or not found.own or config.trainer.val_only:
         return []
-    stored, where = Path(str(config.run_dir)) / CONFIG, f"run_dir={config.run_dir}"
-    if not stored.is_file():
-        return [f"{where} is at step {found.step}, and nothing says with which options: {stored.name} is missing there"]
-    try:
-        changed = _changes(OmegaConf.load(stored), config)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        changed = [f"{stored.name} cannot be read ({' '.join(str(error).split())})"]
+    changed, where = _changes(config), f"run_dir={config.run_dir}"
+    if changed is None:
+        return [f"{where} is at step {found.step}, and nothing says with which options: {CONFIG} is missing there"]
     if not changed:
         return []
     if accept_changes:
@@ -171,32 +167,46 @@ def nothing_trained(config: DictConfig, before: Checkpoint | None) -> str | None
     )
 
 
-def begin(config: DictConfig) -> None:
+def begin(config: DictConfig) -> str | None:
     """Makes the run's folder this start's: what it says of itself is true of its checkpoints.
 
-    A start that does not go on with the run that was there puts verl's note of that run's last checkpoint aside, so
-    that no later one takes its weights for this one's.
+    A start that neither goes on with the run that was there nor has its options puts verl's note of that run's last
+    checkpoint aside, so that no later start takes its weights for this one's.
 
     Args:
         config: The whole configuration, resolved and checked.
+
+    Returns:
+        What was put aside, as a line for people; None where nothing was.
     """
     found, folder = find_checkpoint(config), Path(str(config.run_dir))
     folder.mkdir(parents=True, exist_ok=True)
     if config.trainer.val_only and (folder / CONFIG).is_file():
-        return
+        return None
     note = Path(str(config.trainer.default_local_dir)) / NOTE
-    if note.is_file() and (found is None or not found.own):
-        note.replace(note.with_name(f"{NOTE}.before"))
+    aside = note.with_name(f"{NOTE}.before")
+    anew = not found.own if found is not None else _changes(config) != []
+    if moved := note.is_file() and anew:
+        note.replace(aside)
     draft = folder / f"{CONFIG}.part"
     OmegaConf.save(config, draft, resolve=True)
     draft.replace(folder / CONFIG)
+    return (
+        f"the run begins anew, and goes on from no checkpoint before it: {note} is {aside.name} now" if moved else None
+    )
 
 
-def _changes(before: DictConfig | ListConfig, now: DictConfig) -> list[str]:
-    """The options that make a run another one, as in ``treepo.max_divergence=2, now 3``."""
+def _changes(config: DictConfig) -> list[str] | None:
+    """What makes the run in the folder another one, as in ``treepo.max_divergence=2, now 3``; None: nobody knows."""
+    stored = Path(str(config.run_dir)) / CONFIG
+    if not stored.is_file():
+        return None
     # An option that is younger than the run had the value that is its default now.
     defaults = dict(_flat(TreePOConfig().model_dump(mode="json"), "treepo"))
-    old, new = defaults | _deciding(before), _deciding(now)
+    try:
+        old, new = defaults | _deciding(OmegaConf.load(stored)), _deciding(config)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        return [f"{CONFIG} cannot be read ({' '.join(str(error).split())})"]
     return [
         f"{name}={_shown(old.get(name))}, now {_shown(new.get(name))}"
         for name in {**new, **old}
