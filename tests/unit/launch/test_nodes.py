@@ -1,9 +1,13 @@
 """Head and worker without Ray and without a job: whom they count, and what may hold either of them up."""
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_scene import LOST, EndedChild, Scene, StubRay, accepting, joining
@@ -11,6 +15,7 @@ from node_scene import LOST, EndedChild, Scene, StubRay, accepting, joining
 from treepo.launch import head, worker
 from treepo.launch.errors import LaunchError
 from treepo.launch.head import Head
+from treepo.launch.processes import Child
 from treepo.launch.run_folder import RunFolder
 from treepo.launch.wire import Message
 
@@ -61,6 +66,38 @@ def test_a_head_that_is_held_up_loses_nobody_and_is_not_lost(scene: Scene) -> No
     assert node.run() == 0
     assert scene.peers[0].longest_silence < LOST
     node.finish(0, "")
+
+
+def test_a_stopped_terminal_loses_nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    talks = "import time; time.sleep(1.5); print('#' * 300_000)"
+
+    def child(command: list[str], **options: Any) -> Child | EndedChild:
+        if "--check" in command:
+            return Child([sys.executable, "-c", talks], **options)
+        return EndedChild()
+
+    reading, writing = os.pipe()
+    shown: list[bytes] = []
+
+    def go_on() -> None:
+        time.sleep(1.5 + 2 * LOST)
+        while data := os.read(reading, 1 << 16):
+            shown.append(data)
+
+    monkeypatch.setattr(head, "Child", child)
+    scene.play(*joining(scene))
+    terminal = threading.Thread(target=go_on, daemon=True)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        terminal.start()
+        node = scene.head()
+        assert node.run() == 0
+        node.finish(0, "")
+        monkeypatch.undo()
+    terminal.join()
+    os.close(reading)
+    assert b"".join(shown).count(b"#") == 300_000
+    assert scene.peers[0].longest_silence < LOST
 
 
 def test_a_silent_node_is_still_lost(scene: Scene) -> None:
