@@ -87,13 +87,12 @@ def test_a_stopped_terminal_loses_nobody(scene: Scene, monkeypatch: pytest.Monke
     monkeypatch.setattr(head, "Child", child)
     scene.play(*joining(scene))
     terminal = threading.Thread(target=go_on, daemon=True)
-    with os.fdopen(writing, "w") as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
+    with os.fdopen(writing, "w") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
         terminal.start()
         node = scene.head()
         assert node.run() == 0
         node.finish(0, "")
-        monkeypatch.undo()
     terminal.join()
     os.close(reading)
     assert b"".join(shown).count(b"#") == 300_000
