@@ -17,13 +17,13 @@ class _Way(NamedTuple):
 
     Attributes:
         repeated: Tokens computed again.
-        count: The parts.
+        parts: How many parts.
         largest: Tokens of the largest part.
         last: The place where the last part begins.
     """
 
     repeated: int
-    count: int
+    parts: int
     largest: int
     last: int
 
@@ -73,15 +73,15 @@ def _cut_in_order(tree: Walk, max_tokens: int) -> list[Walk]:
 
     So the cheapest way to cut the first j rows is the cheapest over i of cutting the first i, with i to j as one part.
     """
-    best = [_Way(repeated=0, count=0, largest=0, last=0)]  # for the first 0, 1, 2, ... rows
+    best = [_Way(repeated=0, parts=0, largest=0, last=0)]  # for the first 0, 1, 2, ... rows
     for stop in range(1, len(tree.order) + 1):
         ways: list[tuple[int, int, int, int]] = []  # the fields of `_Way`: plain tuples are made faster
         behind = 0  # what the rows behind `start` add to it
         for start in range(stop - 1, -1, -1):
             size = behind + tree.lengths[start]
             if size <= max_tokens:
-                repeated, count, largest, _ = best[start]
-                ways.append((repeated + tree.shared[start], count + 1, max(largest, size), start))
+                repeated, before, largest, _ = best[start]
+                ways.append((repeated + tree.shared[start], before + 1, max(largest, size), start))
             behind += tree.lengths[start] - tree.shared[start]
             if behind > max_tokens:
                 break
