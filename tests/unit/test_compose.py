@@ -111,7 +111,7 @@ def test_another_verl_is_refused_with_the_range_of_the_docs(version: str, monkey
         ConfigError, match=rf"^verl {version} is refused: TreePO needs verl>=0\.9\.0,<0\.10; install it"
     ):
         compose("cpu_quickstart", [])
-    assert "`verl>=0.9.0,<0.10`" in (ROOT / "docs/verl.md").read_text()
+    assert "| verl | `>=0.9.0,<0.10` |" in (ROOT / "docs/verl.md").read_text()
 
 
 @pytest.mark.parametrize("version", ["0.9.0", "0.9.1", "0.9.12.post1", "0.9.1+local"])

@@ -65,7 +65,7 @@ def with_nodes(
     Raises:
         ConfigError: Option and environment contradict each other.
     """
-    most, fewest = value + sum(extra.values()), max(value, *extra.values())
+    most, fewest = value + sum(extra.values()), max([value, *extra.values()])
     pools = " + ".join(f"{name}={count}" for name, count in {option: value, **extra}.items())
     typed = any(word.lstrip("+").startswith(f"{option}=") for word in overrides)
     if not cluster.named:
