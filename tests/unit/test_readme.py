@@ -1,5 +1,6 @@
 """What the README tells a reader to type can be typed."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -35,6 +36,9 @@ def test_every_override_in_the_readme_composes_and_is_valid(command: str) -> Non
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "main_treepo" in command])
 def test_every_training_command_in_the_readme_passes_the_checks_before_the_start(command: str, tmp_path: Path) -> None:
     model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 1024, seed=0)
+    # A context that is long enough for the lengths of the commands.
+    described = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**described, "max_position_embeddings": 32768}))
     own = [
         f"actor_rollout_ref.model.path={model}",
         f"data.train_files=[{table}]",
@@ -43,7 +47,8 @@ def test_every_training_command_in_the_readme_passes_the_checks_before_the_start
     ]
     config = compose(preset(command), [*overrides(command), *own])
     resolve(config)
-    assert check(config) == []
+    # What the README says of packing on GPUs, the checks say too.
+    assert [warning for warning in check(config) if "has been run on CPUs alone" not in warning] == []
 
 
 def test_every_script_in_the_readme_exists() -> None:
