@@ -53,7 +53,7 @@ def worker(rewards: Rewards) -> Any:
     """A worker that has grown a tree of three trajectories for every prompt."""
     made: Any = TreeAgentLoopWorker.__new__(TreeAgentLoopWorker)
     made.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"n": WIDTH}}})
-    made.processor, made.distillation_enabled = None, False
+    made.processor, made.mm_processor_kwargs, made.distillation_enabled = None, None, False
     made.reward_loop_worker_handles = [rewards]
 
     async def run_agent_loop(
