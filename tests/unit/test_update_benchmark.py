@@ -132,7 +132,8 @@ def test_steps_are_read_by_phase_without_the_first() -> None:
     assert found.seconds["update"] == [2.0, 3.0]
     scalars |= {
         "treepo/packing/packed_tokens": dict.fromkeys(steps, 120.0),
-        "treepo/tokens/generated": dict.fromkeys(steps, 90.0),
+        "treepo/tokens/generated": dict.fromkeys(steps, 85.0),
+        "treepo/tokens/discarded": dict.fromkeys(steps, 5.0),
         "treepo/tokens/in_trajectories": dict.fromkeys(steps, 200.0),
     }
     packed = read_steps(scalars, 3)
