@@ -57,7 +57,7 @@ class Project:
         return done.returncode, done.stdout, done.stderr
 
     def with_python(self, *words: str, **variables: str | Path) -> tuple[int, str, str]:
-        return self.run("recipe/treepo/with_python.sh", *words, **variables)
+        return self.run("recipe/treepo/with_python.sh", *words, cwd=None, **variables)
 
 
 @pytest.fixture
