@@ -100,11 +100,11 @@ class Scene:
         cluster = Cluster(nodes=2, rank=rank, head="127.0.0.1", port=self.port, source=source)
         return Launch(job=job, cluster=cluster, limits=Limits(**{"join": 20.0, "lost": LOST, "stop": 0.5, **limits}))
 
-    def head(self, **limits: float) -> Head:
-        return Head(self.launch(0, **limits), RunFolder(self.run_dir, rank=0), self.loop, self.held)
+    def head(self) -> Head:
+        return Head(self.launch(0), RunFolder(self.run_dir, rank=0), self.loop, self.held)
 
-    def worker(self, **limits: float) -> Worker:
-        return Worker(self.launch(1, **limits), RunFolder(self.run_dir, rank=1), self.loop, self.held)
+    def worker(self) -> Worker:
+        return Worker(self.launch(1), RunFolder(self.run_dir, rank=1), self.loop, self.held)
 
     def peer(self, connection: socket.socket) -> Peer:
         self.peers.append(Peer(connection))
