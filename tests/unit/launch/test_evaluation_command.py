@@ -119,7 +119,7 @@ def test_without_an_estimate_a_dry_run_checks_all_the_same(
     assert main(["evaluate"], words) == 0
     captured = capsys.readouterr()
     assert "\nno estimate: --model-shape hidden_size=64 lacks vocab_size" in captured.out
-    assert "1 servers, 64 prompts in flight" in captured.out
+    assert "1 servers, 32 prompts in flight" in captured.out
     assert main(["evaluate"], ["--dry-run", "--model", "/nowhere", f"evaluation.data_dir={tmp_path}"]) == 2
     captured = capsys.readouterr()
     assert "\nno estimate: /nowhere/config.json does not exist; " in captured.out
