@@ -54,7 +54,8 @@ def test_a_sound_rollout_passes(folder: Path) -> None:
     ("overrides", "words"),
     [
         (["name=vlm"], "did you mean vllm?"),
-        (["name=trtllm"], "name=trtllm is refused: trees grow on vllm"),
+        (["name=hf"], "it must be one of vllm, sglang"),
+        (["name=trtllm"], "to the end of the response; set it to vllm"),
         (["name=sglang"], "treepo.rollout.seeded_requests=true is refused"),
         (["ignore_eos=true"], "ignore_eos=true is refused"),
         (["enable_rollout_routing_replay=true"], "set it to false"),

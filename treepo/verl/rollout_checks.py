@@ -12,7 +12,6 @@ from treepo.policies import RolloutBackend
 from treepo.verl.backend import backend
 
 _ROLLOUT = "actor_rollout_ref.rollout"
-# TensorRT-LLM's server (verl 0.9.1) decodes to the end of the response, whatever ``max_tokens`` says.
 _SERVERS = ("vllm", "sglang")
 _LOOP = "single_turn_agent"
 
@@ -36,11 +35,14 @@ def check_rollout(config: DictConfig, options: TreePOConfig) -> None:
 
 def _check_server(config: DictConfig, options: TreePOConfig) -> None:
     rollout = config.actor_rollout_ref.rollout
+    if rollout.name == "trtllm":
+        raise ConfigError(
+            f"{_ROLLOUT}.name=trtllm is refused: verl's TensorRT-LLM server decodes every segment to the end of the "
+            "response; set it to vllm"
+        )
     if rollout.name not in _SERVERS:
         close = get_close_matches(str(rollout.name), _SERVERS, n=1)
-        remedy = (
-            f"did you mean {close[0]}?" if close else "trees grow on vllm, the only one they were run on, or sglang"
-        )
+        remedy = f"did you mean {close[0]}?" if close else f"it must be one of {', '.join(_SERVERS)}"
         raise ConfigError(f"{_ROLLOUT}.name={rollout.name} is refused: {remedy}")
     if rollout.name == "sglang" and options.rollout.seeded_requests:
         raise ConfigError(
