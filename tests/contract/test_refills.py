@@ -128,9 +128,9 @@ def test_without_a_bound_a_step_goes_on_until_enough_groups_differ(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound = "algorithm.filter_groups.max_num_gen_batches=0"
-    stage = Stage(model, monkeypatch, *FILTER, bound, accuracies=lambda sent: SAME if sent <= 90 else DIFFERENT)
+    stage = Stage(model, monkeypatch, *FILTER, bound, accuracies=lambda sent: SAME if sent <= 40 else DIFFERENT)
     assert len({key.split("_")[0] for key in stage.step().keys}) == BATCH
-    assert len(stage.sent) > 90
+    assert len(stage.sent) > 40
 
 
 def test_a_prompt_that_comes_again_in_a_step_gets_a_tree_of_its_own(
