@@ -30,7 +30,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says_for_few_values(count: 
     for _ in range(4000):
         one = stats.mean_interval([draw.gauss(3.0, 2.0) for _ in range(count)])
         held += one.low <= 3.0 <= one.high
-    # Four standard errors of 4,000 draws; bootstrap intervals hold it in 50 to 92 of 100 cases.
+    # Four standard errors of 4,000 draws.
     assert held / 4000 == pytest.approx(0.95, abs=0.014)
 
 
