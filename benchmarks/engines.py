@@ -31,8 +31,8 @@ from verl.workers.engine.base import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 
 from treepo.packing import Rows
-from treepo.verl import packed_engine
-from treepo.verl.packing import MODEL_TYPE
+from treepo.verl.training import packed_engine
+from treepo.verl.training.packing import MODEL_TYPE
 
 
 @contextmanager

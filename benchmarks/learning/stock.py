@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 from verl.trainer.main_ppo import TaskRunnerV1
 
-from treepo.compose import tree_options
+from treepo.config.load import tree_options
 
 # The class behind verl's Ray actor.
 _TaskRunner: Any = TaskRunnerV1.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]

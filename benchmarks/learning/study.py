@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from omegaconf import OmegaConf
 
-from treepo.compose import compose
 from treepo.config import ConfigError
+from treepo.config.load import compose
 from treepo.quickstart.task import TaskSettings
 from treepo.quickstart.warm_start import WarmStartSettings
 

@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 
 from benchmarks.learning.process import end_with_parent
 from benchmarks.learning.study import PRESET, Sampling
-from treepo.compose import compose, resolve
 from treepo.config import ConfigError
+from treepo.config.load import compose, resolve
+from treepo.start.checks import check
 from treepo.verl.host_lock import sole_private_cluster
-from treepo.verl.preflight import check
 
 _WAIT_SECONDS = 300.0
 _POLL_SECONDS = 2.0
@@ -70,7 +70,7 @@ def _train(config: DictConfig, sampling: Sampling) -> None:
     from verl.trainer.main_ppo import run_ppo
 
     if sampling is Sampling.TREE:
-        from treepo.verl.task_runner import TreeTaskRunner as Runner
+        from treepo.verl.training.task_runner import TreeTaskRunner as Runner
     else:
         from benchmarks.learning.stock import StockTaskRunner as Runner
     signal.signal(signal.SIGTERM, signal.default_int_handler)

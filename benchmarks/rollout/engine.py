@@ -13,7 +13,7 @@ from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
 from verl.workers.rollout.replica import RolloutReplicaRegistry
 
 from benchmarks.rollout.server import BenchmarkReplica
-from treepo.compose import compose
+from treepo.config.load import compose
 
 SHAPES: dict[str, dict[str, int]] = {
     # Few wide layers: on one core a step's time follows the sequences in it, as on an accelerator with a full batch.

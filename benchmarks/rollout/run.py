@@ -10,9 +10,9 @@ from benchmarks.rollout.engine import Engine
 from benchmarks.rollout.lengths import DrawnLengths, LengthLaw, law
 from treepo.config import load_config
 from treepo.rollout import grow_tree
-from treepo.verl.portable_engine import PortableEngine
-from treepo.verl.tree_client import grow_on_server
-from treepo.verl.tree_job import TreeJob
+from treepo.verl.rollout.portable_engine import PortableEngine
+from treepo.verl.rollout.tree_client import grow_on_server
+from treepo.verl.rollout.tree_job import TreeJob
 
 _LIMIT_S = 6 * 3600.0
 

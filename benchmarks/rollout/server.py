@@ -18,9 +18,9 @@ from benchmarks.rollout.cell import Grown
 from benchmarks.rollout.lengths import DrawnLengths, LengthLaw
 from treepo.rollout import Chunk, Decoder
 from treepo.tree import Segment, SegmentRequest
-from treepo.verl.tree_job import TreeJob
-from treepo.verl.tree_server import TreeReplica, TreeServer
-from treepo.verl.vllm_decoder import VllmDecoder
+from treepo.verl.rollout.decoder import VllmDecoder
+from treepo.verl.rollout.tree_job import TreeJob
+from treepo.verl.rollout.tree_server import TreeReplica, TreeServer
 
 
 @dataclass(slots=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from treepo.compose import adopt_environment
 from treepo.config import ConfigError
+from treepo.config.load import adopt_environment
+from treepo.evaluation.ask.setup import Setup, check
+from treepo.evaluation.ask.work import EvaluationError
 from treepo.evaluation.config import compose_evaluation
-from treepo.evaluation.console import show_table
-from treepo.evaluation.setup import Setup, check
-from treepo.evaluation.tables import run_tables
-from treepo.evaluation.work import EvaluationError
+from treepo.evaluation.show.console import show_table
+from treepo.evaluation.show.tables import run_tables
 
 _FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
 
@@ -63,7 +63,7 @@ def _evaluate(setup: Setup, console: Console) -> int:
     # Only now: verl takes seconds to import, and looks for its platform then.
     from ray.exceptions import RayError
 
-    from treepo.verl.evaluation_job import run_evaluation
+    from treepo.verl.serving.evaluation_job import run_evaluation
 
     # Before and after the generation, which notices signals itself; what nohup ignores stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from treepo.compose import adopt_environment, compose, resolve
 from treepo.config import ConfigError
+from treepo.config.load import adopt_environment, compose, resolve
 
 _REFUSED = 2
 _INTERRUPTED = 130
@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         resolve(config)
         adopt_environment(config)
         # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
-        from treepo.verl.preflight import check
-        from treepo.verl.resumption import nothing_left
+        from treepo.start.checks import check
+        from treepo.start.resumption import nothing_left
 
         warnings = check(config, accept_changes=options.accept_changes)
         done = nothing_left(config)
@@ -78,8 +78,8 @@ def _train(config: DictConfig) -> int:
     from ray.exceptions import RayError
     from verl.trainer.main_ppo import run_ppo
 
-    from treepo.verl.resumption import begin, find_checkpoint, nothing_trained
-    from treepo.verl.task_runner import TreeTaskRunner
+    from treepo.start.resumption import begin, find_checkpoint, nothing_trained
+    from treepo.verl.training.task_runner import TreeTaskRunner
 
     # A scheduler's signal and a closed terminal end the run as Ctrl-C does, so that Ray takes its processes down.
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -16,8 +16,8 @@ import typer
 from omegaconf import DictConfig
 from rich.console import Console
 
-from treepo.compose import compose, tree_options
 from treepo.config import ConfigError
+from treepo.config.load import compose, tree_options
 
 PRESET = "cpu_quickstart"
 EVALUATION_PRESET = "quickstart"

@@ -14,7 +14,7 @@ from tiny_stack import compose_tiny, write_tiny_model
 from training_run import write_sums
 from transformers import AutoTokenizer
 
-from treepo.verl.trainer import TRAINERS
+from treepo.verl.training.trainer import TRAINERS
 
 PROMPTS, BATCH, STEPS = 9, 3, 7
 STEPS_PER_EPOCH = PROMPTS // BATCH

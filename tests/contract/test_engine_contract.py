@@ -12,7 +12,7 @@ from scripted_engine import ScriptedEngine
 from treepo.config import load_config
 from treepo.rollout import SegmentEngine, grow_tree
 from treepo.tree import SegmentRequest, TreeSampler
-from treepo.verl.portable_engine import PortableEngine
+from treepo.verl.rollout.portable_engine import PortableEngine
 
 PROMPT = list(range(40, 80))
 OPTIONS = {"width": 6, "segment_length": 32, "max_depth": 4, "max_divergence": 2}

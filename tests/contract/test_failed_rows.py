@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-from treepo.verl.agent_loop import TreeAgentLoopWorker
+from treepo.verl.rollout.agent_loop import TreeAgentLoopWorker
 
 WIDTH = 3
 

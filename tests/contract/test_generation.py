@@ -18,16 +18,16 @@ from training_run import TrainingRun, write_sums
 from transformers import AutoTokenizer
 
 from treepo.evaluation import INDEPENDENT, RunWriter, Sample, StoredRun
+from treepo.evaluation.ask.generator import Generated
+from treepo.evaluation.ask.prompts import Prompt
+from treepo.evaluation.ask.run import evaluate
+from treepo.evaluation.ask.setup import Setup, check, prepare, work_of
 from treepo.evaluation.config import compose_evaluation
-from treepo.evaluation.generator import Generated
-from treepo.evaluation.prompts import Prompt
-from treepo.evaluation.run import evaluate
-from treepo.evaluation.setup import Setup, check, prepare, work_of
 from treepo.rewards.judge import Judge
 from treepo.tree import FinishReason
-from treepo.verl.end_tokens import end_tokens
-from treepo.verl.evaluation_job import run_evaluation
-from treepo.verl.generation import ServerGenerator
+from treepo.verl.rollout.end_tokens import end_tokens
+from treepo.verl.serving.evaluation_job import run_evaluation
+from treepo.verl.serving.generation import ServerGenerator
 
 QUESTIONS, SAMPLES, TREE = 24, 4, "tree d=2"
 

@@ -10,8 +10,8 @@ from tiny_stack import write_tiny_model
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from treepo.config import ConfigError
-from treepo.evaluation.model_folder import check_model, find_model
-from treepo.verl.merging import merged
+from treepo.evaluation.ask.model_folder import check_model, find_model
+from treepo.verl.serving.merging import merged
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from benchmarks.engines import build_engine, make_batch, policy_loss, process_gr
 from benchmarks.packing_passes import grow_rows
 from treepo.packing import Rows, lay_out
 from treepo.packing.attention import IMPLEMENTATION
-from treepo.verl.packed_engine import PackedFSDPEngine
-from treepo.verl.packing import MODEL_TYPE
+from treepo.verl.training.packed_engine import PackedFSDPEngine
+from treepo.verl.training.packing import MODEL_TYPE
 
 TOLERANCE = 1e-5
 MICRO_BATCH = 400

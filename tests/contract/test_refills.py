@@ -16,8 +16,8 @@ from tiny_stack import compose_tiny, write_tiny_model
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 
 from treepo.tree.randomness import RequestSeeds, prompt_stream
-from treepo.verl.agent_loop import TreeAgentLoopManager, prompt_name
-from treepo.verl.trainer import TRAINERS
+from treepo.verl.rollout.agent_loop import TreeAgentLoopManager, prompt_name
+from treepo.verl.training.trainer import TRAINERS
 
 BATCH = 4
 SAME, DIFFERENT = [1.0, 1.0], [1.0, 0.0]

@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError
 from tree_jobs import job, until
 
 from treepo.rollout import RolloutError
-from treepo.verl.tree_client import grow_on_server
+from treepo.verl.rollout.tree_client import grow_on_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

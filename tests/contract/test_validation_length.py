@@ -8,7 +8,7 @@ from in_memory_queue import InMemoryQueue
 from tiny_stack import compose_tiny, write_tiny_model
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
-from treepo.verl.trainer import TRAINERS
+from treepo.verl.training.trainer import TRAINERS
 
 SAMPLING = "actor_rollout_ref.rollout"
 

@@ -12,7 +12,7 @@ from parity_reward import HOPELESS, accuracy, letter_share
 from tiny_stack import write_tiny_model
 from training_run import TrainingRun, read_json_lines, write_sums
 
-from treepo.compose import CONFIG_DIR, compose
+from treepo.config.load import CONFIG_DIR, compose
 from treepo.quickstart.report import read_scalars
 
 PROMPTS, WIDTH, STEPS = 4, 6, 2

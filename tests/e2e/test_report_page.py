@@ -8,7 +8,7 @@ from browser import Tab, open_tab
 from chromium import ABSENT, locate
 from report_page import HOSTILE, browsable_run, compared_runs, hostile_run
 
-from treepo.evaluation.report import write_comparison, write_report
+from treepo.evaluation.show.report import write_comparison, write_report
 
 CHROMIUM = locate()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=ABSENT)

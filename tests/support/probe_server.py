@@ -18,8 +18,8 @@ from verl.workers.rollout.replica import RolloutReplicaRegistry
 
 from treepo.rollout import InEngine
 from treepo.tree import Segment, SegmentRequest
-from treepo.verl.tree_server import TreeReplica, TreeServer
-from treepo.verl.vllm_decoder import VllmDecoder
+from treepo.verl.rollout.decoder import VllmDecoder
+from treepo.verl.rollout.tree_server import TreeReplica, TreeServer
 
 
 class ProbeServer(TreeServer):

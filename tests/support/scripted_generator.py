@@ -8,10 +8,10 @@ from typing import Any
 
 from treepo.config import TreePOConfig, load_config
 from treepo.evaluation import INDEPENDENT, BenchmarkPlan, RunPlan, TreePath, tree_label
-from treepo.evaluation.benchmarks import Benchmark, Question
-from treepo.evaluation.generator import Generated, Response
-from treepo.evaluation.prompts import Prompt, Prompts
-from treepo.evaluation.work import Work
+from treepo.evaluation.ask.benchmarks import Benchmark, Question
+from treepo.evaluation.ask.generator import Generated, Response
+from treepo.evaluation.ask.prompts import Prompt, Prompts
+from treepo.evaluation.ask.work import Work
 from treepo.tree import FinishReason
 
 TREE = tree_label(2)

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from treepo.compose import compose
+from treepo.config.load import compose
 from treepo.quickstart.tokenizer import train_tokenizer
 
 PRESET = {"cpu": "cpu_quickstart", "cuda": "gpu_check"}[os.environ.get("TREEPO_TEST_DEVICE", "cpu")]

@@ -7,8 +7,8 @@ from typing import Any
 from probe_server import Stack
 
 from treepo.config import load_config
-from treepo.verl.tree_client import grow_on_server
-from treepo.verl.tree_job import TreeJob
+from treepo.verl.rollout.tree_client import grow_on_server
+from treepo.verl.rollout.tree_job import TreeJob
 
 BLOCK = 32
 PROMPT = list(range(40, 80))

@@ -1,6 +1,6 @@
 """Evaluation on benchmarks: what a run keeps, its metrics, its reports, and the comparison of runs."""
 
-from treepo.evaluation.records import (
+from treepo.evaluation.keep.records import (
     INDEPENDENT,
     BenchmarkPlan,
     Call,
@@ -10,7 +10,7 @@ from treepo.evaluation.records import (
     repeats_itself,
     tree_label,
 )
-from treepo.evaluation.store import RunWriter, StoredRun
+from treepo.evaluation.keep.store import RunWriter, StoredRun
 
 __all__ = [
     "INDEPENDENT",

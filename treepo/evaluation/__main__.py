@@ -7,13 +7,13 @@ import typer
 from rich.console import Console
 
 from treepo.config import ConfigError
-from treepo.evaluation.compare import compare_runs
-from treepo.evaluation.console import show_table
-from treepo.evaluation.export import write_parquet
-from treepo.evaluation.page_data import CHARACTERS
-from treepo.evaluation.report import write_comparison, write_report
-from treepo.evaluation.store import StoredRun
-from treepo.evaluation.tables import comparison_tables, run_tables
+from treepo.evaluation.count.compare import compare_runs
+from treepo.evaluation.keep.export import write_parquet
+from treepo.evaluation.keep.store import StoredRun
+from treepo.evaluation.show.console import show_table
+from treepo.evaluation.show.page_data import CHARACTERS
+from treepo.evaluation.show.report import write_comparison, write_report
+from treepo.evaluation.show.tables import comparison_tables, run_tables
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(highlight=False, markup=False)

@@ -10,10 +10,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from treepo.compose import CONFIG_DIR, compose, resolve
 from treepo.config import ConfigError, TreePOConfig, load_config, option_names
-from treepo.evaluation.records import INDEPENDENT, tree_label
-from treepo.policies import CutPosition
+from treepo.config.load import CONFIG_DIR, compose, resolve
+from treepo.config.policies import CutPosition
+from treepo.evaluation.keep.records import INDEPENDENT, tree_label
 
 PRESETS_DIR = CONFIG_DIR / "evaluation"
 
@@ -139,7 +139,7 @@ class EvaluationConfig(BaseModel):
 
 
 def compose_evaluation(name: str, overrides: Sequence[str], *, config_dir: Path | None = None) -> DictConfig:
-    """Composes an evaluation's preset; see :func:`treepo.compose.compose`.
+    """Composes an evaluation's preset; see :func:`treepo.config.load.compose`.
 
     Raises:
         ConfigError: One line that names the option and the remedy.

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from treepo.compose import CONFIG_DIR, compose, resolve
 from treepo.config import ConfigError
+from treepo.config.load import CONFIG_DIR, compose, resolve
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
-from treepo.launch.memory import estimate
-from treepo.launch.model_shape import read_shape
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
 from treepo.launch.pools import extra_nodes
 from treepo.launch.ray_node import Resources
 from treepo.launch.run import REFUSED, run
-from treepo.verl.resumption import nothing_left
-from treepo.verl.start_checks import check_engine
+from treepo.start.memory import estimate
+from treepo.start.model_shape import read_shape
+from treepo.start.resumption import nothing_left
+from treepo.start.training import check_engine
 
 
 def main(trainer: Sequence[str], arguments: Sequence[str] | None = None) -> int:
@@ -123,7 +123,7 @@ def _shorthands(options: argparse.Namespace) -> list[str]:
 
 def _check(config: DictConfig, options: argparse.Namespace) -> list[str]:
     # Only here: verl takes seconds to import.
-    from treepo.verl.preflight import check
+    from treepo.start.checks import check
 
     warnings = check(config, accept_changes=options.accept_changes)
     done = nothing_left(config)

@@ -10,17 +10,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.evaluation.ask.model_folder import find_model
+from treepo.evaluation.ask.setup import check
 from treepo.evaluation.config import PRESETS_DIR, compose_evaluation, settle
-from treepo.evaluation.model_folder import find_model
-from treepo.evaluation.setup import check
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
-from treepo.launch.memory import describe_servers
-from treepo.launch.model_shape import read_shape
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
 from treepo.launch.ray_node import Resources
 from treepo.launch.run import REFUSED, run
+from treepo.start.memory import describe_servers
+from treepo.start.model_shape import read_shape
 
 VARIABLES = {
     "MODEL_PATH": "evaluation.model",

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 
 from treepo.config import LogProbAllocationConfig
-from treepo.policies import LogProbScore, Preference, TemperatureSchedule
+from treepo.config.policies import LogProbScore, Preference, TemperatureSchedule
 from treepo.tree.node import Node, Path
 
 

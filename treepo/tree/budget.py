@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from treepo.config import BudgetConfig
-from treepo.policies import TotalBudget
+from treepo.config.policies import TotalBudget
 
 
 def target_while_active(

@@ -1,7 +1,7 @@
 """What is wrong with a sampler's arguments or with a segment: each check gives the problem in words, or None."""
 
 from treepo.config import TreePOConfig
-from treepo.policies import DivergenceAllocation, DivergenceBudget, TemperatureSchedule
+from treepo.config.policies import DivergenceAllocation, DivergenceBudget, TemperatureSchedule
 from treepo.tree.node import Segment, SegmentRequest
 
 

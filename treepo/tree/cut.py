@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from treepo.config import FallbackConfig
-from treepo.policies import CutPosition, Preference
+from treepo.config.policies import CutPosition, Preference
 from treepo.tree.allocation import softmax
 from treepo.tree.node import Trajectory
 

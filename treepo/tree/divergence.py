@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from treepo.config import TreePOConfig
-from treepo.policies import DivergenceBudget
+from treepo.config.policies import DivergenceBudget
 
 
 def draw_divergence(config: TreePOConfig, rng: random.Random) -> int:

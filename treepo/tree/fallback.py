@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treepo.config import FallbackConfig
-from treepo.policies import FallbackCandidates
+from treepo.config.policies import FallbackCandidates
 from treepo.tree.node import FinishReason, Trajectory
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from treepo.config import TreePOConfig
-from treepo.policies import CutPosition
+from treepo.config.policies import CutPosition
 from treepo.tree.cut import cut_position
 from treepo.tree.fallback import Candidate, order_candidates, share_out
 from treepo.tree.growing import GrowingPath, at_root

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from treepo.config import TreePOConfig
-from treepo.policies import CutPosition, DivergenceAllocation
+from treepo.config.policies import CutPosition, DivergenceAllocation
 from treepo.tree.allocation import PathScores, allocate_by_score, allocate_evenly, temperature
 from treepo.tree.budget import target_at_fallback, target_while_active
 from treepo.tree.checks import argument_problem, segment_problem

@@ -1,7 +1,7 @@
 """When a path is finished, and why: the first rule that holds."""
 
 from treepo.config import TerminationConfig
-from treepo.policies import AnswerRule, RepetitionPriority
+from treepo.config.policies import AnswerRule, RepetitionPriority
 from treepo.tree.node import FinishReason
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from treepo.config import TerminationConfig
-from treepo.config_checks import import_named
+from treepo.config.checks import import_named
 from treepo.tree.node import Node, Path
 from treepo.tree.repetition import has_repetition
 

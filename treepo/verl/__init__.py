@@ -1,4 +1,4 @@
-"""The rooms that hold on to verl: platform, agent loop, estimators, trainer, metrics.
+"""The rooms that hold on to verl: its rollout, its training, its servers without a trainer, the CPU as its platform.
 
-Checked against verl 0.9.1; ``tests/contract/test_verl_seams.py`` fails where a seam moves.
+Checked against verl 0.9.1; ``tests/seams/test_verl_seams.py`` fails where a seam moves.
 """

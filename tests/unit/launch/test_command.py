@@ -9,12 +9,12 @@ import pytest
 from tiny_stack import write_tiny_model
 from training_run import ROOT, write_sums
 
-from treepo.compose import CONFIG_DIR
 from treepo.config import ConfigError
+from treepo.config.load import CONFIG_DIR
 from treepo.launch.command import main, parser, prepare
 from treepo.launch.job import Job, Launch
-from treepo.verl.resumption import begin
-from treepo.verl.start_checks import NOTE
+from treepo.start.resumption import begin
+from treepo.start.training import NOTE
 
 TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

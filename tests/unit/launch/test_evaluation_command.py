@@ -10,7 +10,7 @@ from training_run import ROOT, write_sums
 
 from treepo.config import ConfigError
 from treepo.evaluation import BenchmarkPlan, RunPlan, RunWriter
-from treepo.evaluation.setup import _known, check
+from treepo.evaluation.ask.setup import _known, check
 from treepo.launch.evaluation import VARIABLES, from_environment, main, parser, prepare
 from treepo.launch.job import Launch
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recipe.treepo.quickstart import _check, evaluation_command
-from treepo.compose import compose
 from treepo.config import ConfigError
+from treepo.config.load import compose
 from treepo.evaluation.config import compose_evaluation, settle, tree_options
 from treepo.quickstart.report import _evaluation
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted_trees import trajectory
 
 from treepo.config import LogProbAllocationConfig
-from treepo.policies import LogProbScore, Preference
+from treepo.config.policies import LogProbScore, Preference
 from treepo.tree.allocation import PathScores, allocate_by_score, allocate_evenly, softmax, temperature
 
 

@@ -7,7 +7,7 @@ import pytest
 from scripted_trees import trajectory
 
 from treepo.config import FallbackConfig
-from treepo.policies import FallbackCandidates
+from treepo.config.policies import FallbackCandidates
 from treepo.tree import FinishReason
 from treepo.tree.fallback import Candidate, order_candidates, reason_weight, share_out
 

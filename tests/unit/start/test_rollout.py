@@ -1,0 +1,105 @@
+"""What trees cannot be grown from or on is refused before any process starts, in one line with its remedy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import DictConfig
+from tiny_stack import compose_tiny, write_tiny_model
+from training_run import write_sums
+
+from treepo.config import ConfigError
+from treepo.config.load import tree_options
+from treepo.start.rollout import check_rollout
+
+ROLLOUT = "actor_rollout_ref.rollout"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rollout")
+    write_tiny_model(folder / "model")
+    write_sums(folder / "text.parquet", 8, seed=0)
+    return folder
+
+
+def composed(folder: Path, *overrides: str, table: Path | None = None) -> DictConfig:
+    files = [f"data.{name}=[{table or folder / 'text.parquet'}]" for name in ("train_files", "val_files")]
+    return compose_tiny(folder / "model", [*files, *overrides])
+
+
+def refused(config: DictConfig) -> str:
+    with pytest.raises(ConfigError) as error:
+        check_rollout(config, tree_options(config))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def with_column(folder: Path, name: str, values: list[Any]) -> Path:
+    table = pq.read_table(folder / "text.parquet")
+    path = folder / f"{name}.parquet"
+    pq.write_table(table.append_column(name, pa.array(values)), path)
+    return path
+
+
+def test_a_sound_rollout_passes(folder: Path) -> None:
+    config = composed(folder)
+    check_rollout(config, tree_options(config))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["name=vlm"], "did you mean vllm?"),
+        (["name=hf"], "it must be one of vllm, sglang"),
+        (["name=trtllm"], "to the end of the response; set it to vllm"),
+        (["name=sglang"], "treepo.rollout.seeded_requests=true is refused"),
+        (["ignore_eos=true"], "ignore_eos=true is refused"),
+        (["enable_rollout_routing_replay=true"], "set it to false"),
+        (["full_determinism=true"], "full_determinism=true is refused with trainer.device=cpu"),
+        (["multi_turn.enable=true"], "a tree is one turn without tools"),
+        (["agent.default_agent_loop=tool_agent"], "set it to single_turn_agent"),
+        (["max_model_len=100"], "need 256"),
+        (["enable_prefix_caching=false"], "set it to true"),
+        (["disaggregation.enabled=true"], "set treepo.rollout.backend=portable"),
+    ],
+)
+def test_what_trees_cannot_do_is_one_line_with_its_remedy(folder: Path, overrides: list[str], words: str) -> None:
+    line = refused(composed(folder, *(f"{ROLLOUT}.{override}" for override in overrides)))
+    assert words in line
+
+
+def test_the_engines_backend_asks_for_vllm(folder: Path) -> None:
+    unseeded = [f"{ROLLOUT}.name=sglang", "treepo.rollout.seeded_requests=false"]
+    line = refused(composed(folder, *unseeded, "treepo.rollout.backend=in_engine"))
+    assert f"treepo.rollout.backend=in_engine is refused with {ROLLOUT}.name=sglang" in line
+    config = composed(folder, *unseeded)
+    check_rollout(config, tree_options(config))
+
+
+def test_a_model_whose_context_is_too_short_is_refused_where_nothing_else_limits_it(folder: Path) -> None:
+    config = composed(folder, f"{ROLLOUT}.max_model_len=null")
+    check_rollout(config, tree_options(config))
+    described = folder / "model" / "config.json"
+    before = described.read_text()
+    described.write_text(json.dumps({**json.loads(before), "max_position_embeddings": 255}))
+    try:
+        assert "need 256, and the model's context has 255 tokens" in refused(config)
+    finally:
+        described.write_text(before)
+
+
+def test_rows_with_pictures_or_another_agent_loop_are_refused_by_number(folder: Path) -> None:
+    pictures = with_column(folder, "images", [None] * 5 + [["a.png"]] + [None] * 2)
+    assert f"{pictures} row 5 has images (data.image_key)" in refused(composed(folder, table=pictures))
+    loops = with_column(folder, "agent_name", ["single_turn_agent"] * 3 + ["tool_agent"] * 5)
+    assert f"{loops} row 3 asks for the agent loop tool_agent" in refused(composed(folder, table=loops))
+
+
+def test_columns_that_ask_for_nothing_are_no_obstacle(folder: Path) -> None:
+    for name, values in {"images": [[]] * 8, "agent_name": ["single_turn_agent"] * 8}.items():
+        config = composed(folder, table=with_column(folder, name, values))
+        check_rollout(config, tree_options(config))

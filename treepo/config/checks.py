@@ -1,0 +1,124 @@
+"""What options must hold together: partners that need each other, and ranges that depend on other options."""
+
+import importlib
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from treepo.config.options import TreePOConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Partner:
+    """An option that one policy reads and no other."""
+
+    option: str
+    policy: str
+    value: str
+    needed: bool
+
+
+_PARTNERS = (
+    _Partner("divergence.random_range", "divergence.budget", "random", needed=True),
+    _Partner("divergence.step_tokens", "divergence.budget", "step_tokens", needed=True),
+    _Partner("divergence.ramp_depth", "divergence.budget", "ramp", needed=False),
+    _Partner("fallback.max_back", "fallback.cut", "random", needed=False),
+    _Partner("fallback.block_size", "fallback.cut", "block", needed=True),
+    _Partner("fallback.min_segments", "fallback.candidates", "answered_min_segments", needed=True),
+    _Partner("budget.response_tokens", "budget.total", "response_tokens", needed=True),
+    _Partner("budget.min_width", "budget.total", "response_tokens", needed=True),
+)
+
+
+def check_partners(config: "TreePOConfig") -> None:
+    """Refuses a policy without the options it needs, and options of a policy that is not chosen.
+
+    Raises:
+        ValueError: One line with both options and the remedy.
+    """
+    for partner in _PARTNERS:
+        given = _value(config, partner.option)
+        chosen = _value(config, partner.policy) == partner.value
+        if chosen and partner.needed and given is None:
+            raise ValueError(f"treepo.{partner.policy}={partner.value} needs treepo.{partner.option}: set it")
+        if given is not None and not chosen:
+            raise ValueError(
+                f"treepo.{partner.option}={given} is read by treepo.{partner.policy}={partner.value} only: "
+                "choose that policy or leave the option null"
+            )
+    _check_schedule(config)
+
+
+def check_ranges(config: "TreePOConfig") -> None:
+    """Refuses values that contradict the width, the depth or the length of a trajectory.
+
+    Raises:
+        ValueError: One line with the option, what bounds it and the remedy.
+    """
+    width = ("treepo.width", config.width)
+    longest = ("treepo.segment_length x treepo.max_depth", config.segment_length * config.max_depth)
+    window = config.fallback.window or config.segment_length
+    _check_at_most("treepo.max_divergence", config.max_divergence, *width)
+    _check_at_most("treepo.budget.min_width", config.budget.min_width, *width)
+    _check_at_most("treepo.divergence.ramp_depth", config.divergence.ramp_depth, "treepo.max_depth", config.max_depth)
+    _check_at_most("treepo.fallback.window", config.fallback.window, *longest)
+    _check_at_most("treepo.fallback.block_size", config.fallback.block_size, *longest)
+    _check_at_most("treepo.min_trajectory_length", config.min_trajectory_length, *longest)
+    if config.fallback.min_segments is not None:
+        _check_at_most("treepo.fallback.min_segments x its window", config.fallback.min_segments * window, *longest)
+    _check_range("treepo.initial_divergence", config.initial_divergence, *width)
+    _check_range("treepo.divergence.random_range", config.divergence.random_range, *width)
+    try:
+        import_named(config.termination.answer_detector)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"treepo.termination.answer_detector={config.termination.answer_detector} cannot be used: {error}"
+        ) from error
+
+
+def import_named(path: str) -> Any:
+    """What a `module:name` path names.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+        TypeError: It cannot be called.
+    """
+    module, _, name = path.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    if not callable(found):
+        raise TypeError(f"{path} cannot be called")
+    return found
+
+
+def _check_schedule(config: "TreePOConfig") -> None:
+    options = config.divergence.logprob
+    ends = (options.min_temperature, options.max_temperature)
+    name = "treepo.divergence.logprob"
+    if options.schedule == "constant":
+        if ends != (None, None):
+            raise ValueError(
+                f"{name}.min_temperature and .max_temperature are read by schedules only: "
+                f"set {name}.schedule=ascending or descending, or leave them null"
+            )
+        return
+    if options.min_temperature is None or options.max_temperature is None:
+        raise ValueError(f"{name}.schedule={options.schedule} needs {name}.min_temperature and .max_temperature")
+    _check_at_most(
+        f"{name}.min_temperature", options.min_temperature, f"{name}.max_temperature", options.max_temperature
+    )
+
+
+def _check_at_most(option: str, value: float | None, bound: str, limit: float) -> None:
+    if value is not None and value > limit:
+        raise ValueError(f"{option}={value} exceeds {bound}={limit}: lower the first or raise the second")
+
+
+def _check_range(option: str, value: tuple[int, int] | None, bound: str, limit: int) -> None:
+    if value is not None and not 1 <= value[0] <= value[1] <= limit:
+        raise ValueError(f"{option}=[{value[0]}, {value[1]}] must satisfy 1 <= min <= max <= {bound}={limit}")
+
+
+def _value(config: "TreePOConfig", option: str) -> Any:
+    return reduce(getattr, option.split("."), config)

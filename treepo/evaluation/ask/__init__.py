@@ -1,0 +1,1 @@
+"""What an evaluation generates: benchmarks, prompts, the model, the loop over what a run lacks."""

@@ -1,0 +1,1 @@
+"""What is computed from a stored run: metrics, intervals, log-probabilities, comparisons."""

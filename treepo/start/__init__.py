@@ -1,0 +1,1 @@
+"""What is looked at before a process starts: refusals, warnings, resumption, the memory that is expected."""

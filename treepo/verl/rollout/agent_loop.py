@@ -1,0 +1,226 @@
+"""verl's agent loop with one tree per prompt.
+
+verl's worker runs ``n`` sessions per prompt. Here a training prompt runs one session, the tree, and every trajectory is
+handed on as a session of its own, so that the trainer sees the rows it would see from ``n`` independent samples.
+Validation prompts stay verl's own, independent samples.
+
+Checked against verl 0.9.1 (``verl/trainer/ppo/v1/agent_loop_tq.py``); ``tests/seams/test_verl_seams.py`` holds the
+seams.
+"""
+
+import asyncio
+import hashlib
+from array import array
+from typing import Any
+
+import ray
+import transfer_queue as tq
+from tensordict import TensorDict
+from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import register
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.utils.profiler import simple_timer
+from verl.utils.tensordict_utils import assign_non_tensor_stack
+
+from treepo.config.load import tree_options
+from treepo.config.policies import RolloutBackend
+from treepo.rollout import grow_tree
+from treepo.tree import Trajectory
+from treepo.verl.rollout.backend import backend, seeded
+from treepo.verl.rollout.end_tokens import end_tokens
+from treepo.verl.rollout.occurrences import Occurrences
+from treepo.verl.rollout.portable_engine import PortableEngine
+from treepo.verl.rollout.rows import TreeFields, tree_fields
+from treepo.verl.rollout.tree_client import grow_on_server
+from treepo.verl.rollout.tree_job import GrownTree, TreeJob
+
+TREE_AGENT = "treepo_tree"
+_OCCURRENCE = "treepo_occurrence"
+
+# Of this process, which holds one worker: trees that grow now, and the widths that rows of the dataset ask for, by uid.
+_growing: set[str] = set()
+_own_widths: dict[str, int] = {}
+
+
+@register(TREE_AGENT)
+class TreeAgentLoop(AgentLoopBase):
+    """Grows the tree of one prompt."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # verl names a factory as its type.
+        self._tokenizer: Any = self.tokenizer
+        self._options = tree_options(self.config)
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> list[AgentLoopOutput]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Grows the tree.
+
+        Args:
+            sampling_params: verl's sampling parameters.
+            **kwargs: The prompt's row of the dataset, with ``raw_prompt``, ``index`` and ``global_steps``.
+
+        Returns:
+            One output per trajectory, in the order in which they finished.
+        """
+        job = await self._job(sampling_params, kwargs)
+        metrics: dict[str, float] = {}
+        _growing.add(job.tree_id)
+        try:
+            with simple_timer("generate_sequences", metrics):
+                grown = await self._grow(job)
+        finally:
+            _growing.discard(job.tree_id)
+        fields = tree_fields(grown.tree, seconds=metrics["generate_sequences"], discarded_tokens=grown.discarded_tokens)
+        return [
+            self._output(job.prompt_tokens, trajectory, row, metrics)
+            for trajectory, row in zip(grown.tree.trajectories, fields, strict=True)
+        ]
+
+    async def _job(self, sampling_params: dict[str, Any], row: dict[str, Any]) -> TreeJob:
+        prompt_ids = await self.ct_build_initial_tokens(list(row["raw_prompt"]))
+        uid, step = str(row["uid"]), int(row["global_steps"])
+        return TreeJob(
+            tree_id=uid,
+            prompt_id=prompt_name(step, row["index"], prompt_ids, occurrence=int(row[_OCCURRENCE])),
+            prompt_tokens=prompt_ids,
+            options=self._options,
+            sampling_params=sampling_params,
+            max_response_length=self.rollout_config.response_length,
+            eos_token_ids=end_tokens(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id),
+            width=_own_widths.get(uid),
+            training_progress=self._training_progress(step),
+            seeded=seeded(self.config, self._options),
+            replicas=_replicas(self.config),
+        )
+
+    async def _grow(self, job: TreeJob) -> GrownTree:
+        if backend(self.config, self._options) is RolloutBackend.IN_ENGINE:
+            return await grow_on_server(self.server_manager, job)
+        engine = PortableEngine(
+            client=self.server_manager,
+            tree_id=job.tree_id,
+            sampling_params=job.sampling_params,
+            seeded=job.seeded,
+            eos_token_ids=job.eos_token_ids,
+        )
+        tree = await grow_tree(job.sampler(self._decode, self._active_prompts), engine)
+        return GrownTree(tree=tree, discarded_tokens=0)
+
+    def _output(
+        self, prompt_ids: list[int], trajectory: Trajectory, row: TreeFields, metrics: dict[str, float]
+    ) -> AgentLoopOutput:
+        response_ids = trajectory.tokens
+        first, last = trajectory.weight_versions
+        return AgentLoopOutput(
+            prompt_ids=prompt_ids,
+            response_ids=response_ids,
+            response_mask=[1] * len(response_ids),
+            response_logprobs=trajectory.log_probs,
+            num_turns=2,
+            metrics={**metrics, "num_preempted": -1},  # pyright: ignore[reportArgumentType]
+            extra_fields={
+                "treepo": row,
+                "turn_scores": [],
+                "tool_rewards": [],
+                "min_global_steps": first,
+                "max_global_steps": last,
+            },
+        )
+
+    def _training_progress(self, step: int) -> float:
+        """Share of the training that is over, 0 at the first step and 1 at the last; steps count from 1."""
+        # verl's trainer writes the number of steps here before it makes the workers.
+        steps = self.config.actor_rollout_ref.actor.optim.total_training_steps
+        return min(1.0, (step - 1) / max(1, steps - 1))
+
+    def _active_prompts(self) -> int:
+        """Trees growing now: this worker's, times the number of workers, which share the prompts out evenly."""
+        return len(_growing) * self.rollout_config.agent.num_workers
+
+    def _decode(self, tokens: Any) -> str:
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+
+def prompt_name(step: int, index: Any, prompt_ids: list[int], *, occurrence: int) -> str:
+    """Names a prompt's tree alike in every run, which verl's uid does not; with the run seed it gives its randomness.
+
+    Args:
+        step: The step.
+        index: The prompt's index in the data, which several prompts may share.
+        prompt_ids: Its tokens.
+        occurrence: How often it was sent off before in the step.
+    """
+    digest = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=4).hexdigest()
+    again = f" again {occurrence}" if occurrence else ""
+    return f"step {step} prompt {index} ({digest}){again}"
+
+
+def _replicas(config: Any) -> int:
+    """Rollout servers that share the prompts."""
+    rollout = config.actor_rollout_ref.rollout
+    accelerators = (rollout.nnodes * rollout.n_gpus_per_node) or (
+        config.trainer.nnodes * config.trainer.n_gpus_per_node
+    )
+    size = rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
+    return max(1, accelerators // size)
+
+
+# The class behind verl's Ray actor.
+_Worker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class TreeAgentLoopWorker(_Worker):
+    """verl's worker; training prompts become trees."""
+
+    async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
+        if not trajectory["validate"]:
+            if "__rollout_n__" in prompt:
+                _own_widths[str(prompt["uid"])] = int(prompt["__rollout_n__"])
+            prompt = {**prompt, "agent_name": TREE_AGENT, "__rollout_n__": 1}
+        try:
+            await super()._run_prompt(prompt, sampling_params, trajectory=trajectory, trace=trace)
+        finally:
+            _own_widths.pop(str(prompt["uid"]), None)
+
+    async def _agent_loop_postprocess(
+        self, output: AgentLoopOutput | list[AgentLoopOutput], validate: bool, **kwargs: Any
+    ) -> None:
+        # verl scores only the last of a list of outputs; every trajectory of a tree is a session with its own reward.
+        if not isinstance(output, list):
+            await super()._agent_loop_postprocess(output, validate, **kwargs)
+            return
+        post = super()._agent_loop_postprocess
+        posted = await asyncio.gather(
+            *(
+                post(trajectory, validate, **{**kwargs, "session_id": session_id})
+                for session_id, trajectory in enumerate(output)
+            ),
+            # All of them settle before the group gets its status, so that none writes into a cleared group.
+            return_exceptions=True,
+        )
+        failures = [outcome for outcome in posted if isinstance(outcome, BaseException)]
+        if failures:
+            # verl trains on the rows that a failed group has, and part of a tree is none.
+            await tq.async_kv_clear(
+                keys=[f"{kwargs['uid']}_{session_id}_0" for session_id in range(len(output))],
+                partition_id="val" if validate else "train",
+            )
+            raise failures[0]
+
+
+class TreeAgentLoopManager(AgentLoopManagerTQ):
+    """verl's manager with tree workers; named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Wrapped here and not at its definition: Ray then sends the class by reference, and the worker process imports
+        # this module, which registers the agent loop.
+        self.agent_loop_workers_class = ray.remote(TreeAgentLoopWorker)
+        self._occurrences = Occurrences()
+
+    def generate_sequences(self, prompts: TensorDict) -> None:
+        """Sends prompts off to the workers, every training prompt with the number of its occurrence in the step."""
+        if "validate" not in prompts or not prompts["validate"]:
+            rows = zip(prompts["index"], prompts["raw_prompt"], strict=True)
+            assign_non_tensor_stack(prompts, _OCCURRENCE, self._occurrences.count(prompts["global_steps"], rows))
+        super().generate_sequences(prompts)

@@ -1,0 +1,52 @@
+"""Asks a server for a whole tree: one call per prompt across the actor boundary.
+
+Checked against verl 0.9.1 (``LLMServerClient``); ``tests/seams/test_server_seams.py`` holds the seam.
+"""
+
+import asyncio
+from typing import Any
+
+import ray
+from verl.workers.rollout.llm_server import LLMServerClient
+
+from treepo.verl.rollout.tree_job import GrownTree, TreeJob
+
+_RETRY_S = 1.0
+
+
+async def grow_on_server(client: LLMServerClient, job: TreeJob) -> GrownTree:
+    """Grows a tree on the server that verl's balancer chooses; it counts as one request there.
+
+    A server that leaves the rotation hands the tree back, and it is grown from the start on another one. Cancelling
+    the caller cancels the tree.
+
+    Args:
+        client: verl's client of the rollout servers.
+        job: The tree wanted.
+
+    Returns:
+        The grown tree.
+
+    Raises:
+        RolloutError: The tree could not be grown; raised by Ray together with its own ``RayTaskError``.
+        RayActorError: The server is gone.
+    """
+    while True:
+        server_id, server = await client._acquire_server(job.tree_id, prompt_ids=job.prompt_tokens)
+        try:
+            grown = await _call(server, job)
+        finally:
+            client._release_server(server_id, request_id=job.tree_id)
+        if grown is not None:
+            return grown
+        await asyncio.sleep(_RETRY_S)
+
+
+async def _call(server: Any, job: TreeJob) -> GrownTree | None:
+    reference = server.grow_tree.remote(job)
+    try:
+        return await reference
+    except asyncio.CancelledError:
+        # A cancelled await leaves the call running.
+        ray.cancel(reference)
+        raise

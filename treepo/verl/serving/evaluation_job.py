@@ -1,0 +1,134 @@
+"""One evaluation from its checked configuration to its report."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from treepo.evaluation import RunWriter, StoredRun
+from treepo.evaluation.ask.run import evaluate
+from treepo.evaluation.ask.setup import Prepared, Setup, prepare, work_of
+from treepo.evaluation.ask.work import Failure
+from treepo.evaluation.keep.export import write_parquet
+from treepo.evaluation.show.progress import ConsoleProgress
+from treepo.evaluation.show.report import Report, write_report
+from treepo.rewards.judge import Judge
+from treepo.verl.serving.merging import merged
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an evaluation came to.
+
+    Attributes:
+        report: The written report.
+        failures: Prompts that failed; the same command asks them again.
+        generated: Whether anything had to be generated.
+    """
+
+    report: Report
+    failures: tuple[Failure, ...]
+    generated: bool
+
+
+def run_evaluation(setup: Setup, console: Console) -> Outcome:
+    """Generates what the run lacks, and writes its report.
+
+    Servers are started only where something is lacking.
+
+    Args:
+        setup: The checked evaluation.
+        console: Told what happens.
+
+    Raises:
+        ConfigError: The model, a benchmark or the run's folder is refused.
+        EvaluationError: Too many prompts failed.
+        KeyboardInterrupt: A signal ended it; what was stored stays.
+    """
+    from verl.utils.tokenizer import hf_tokenizer
+
+    config, folder = setup.config, Path(setup.config.run_dir)
+    if setup.model.shards is not None:
+        console.print(f"merging {setup.model.shards} into {setup.model.folder}")
+    path = merged(setup.model)
+    # Servers run in folders of their own.
+    config.actor_rollout_ref.model.path = str(path if setup.model.on_hub else path.resolve())
+    model = config.actor_rollout_ref.model
+    tokenizer: Any = hf_tokenizer(model.path, trust_remote_code=model.trust_remote_code)
+    prepared = prepare(setup, Path(model.path), tokenizer)
+    for name, prompts in prepared.prompts.items():
+        if prompts.too_long:
+            console.print(
+                f"warning: {name}: {len(prompts.too_long)} questions are left out, their prompts are longer than "
+                f"evaluation.prompt_length={setup.options.prompt_length}"
+            )
+    with RunWriter(folder, prepared.plan) as writer:
+        OmegaConf.save(config, folder / "config.yaml")
+        lacking = _lacking(prepared, writer)
+        console.print(f"evaluation: {lacking} samples to generate; {folder}")
+        failures = _generate(setup, prepared, tokenizer, writer, console) if lacking else []
+    console.print("evaluation: report")
+    stored = StoredRun(folder)
+    report = write_report(stored, folder)
+    write_parquet(stored)
+    return Outcome(report=report, failures=tuple(failures), generated=lacking > 0)
+
+
+def _lacking(prepared: Prepared, writer: RunWriter) -> int:
+    return sum(
+        len(writer.pending(name, sampling, [prompt.question.id for prompt in prompts.prompts]))
+        for sampling in prepared.plan.samplings
+        for name, prompts in prepared.prompts.items()
+    )
+
+
+def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWriter, console: Console) -> list[Failure]:
+    # Only now: vLLM takes seconds to import, and a finished run needs none of it.
+    from treepo.verl.rollout.end_tokens import end_tokens
+    from treepo.verl.serving.generation import ServerGenerator, ray_cluster, start_servers
+
+    config = setup.config
+    with ExitStack() as running:
+        running.enter_context(ray_cluster(config))
+        console.print(f"evaluation: starting {setup.servers} servers on {setup.accelerators} accelerators")
+        client, replicas = start_servers(config)
+        eos = end_tokens(config.actor_rollout_ref.model.path, tokenizer.eos_token_id)
+        generator = ServerGenerator(client, replicas, setup, eos_token_ids=eos)
+        judge = running.enter_context(closing(Judge(workers=setup.options.judges)))
+        progress = running.enter_context(ConsoleProgress(console))
+        work = work_of(setup, prepared, tokenizer)
+        return asyncio.run(_until_signalled(evaluate(work, generator, writer, judge=judge, progress=progress)))
+
+
+async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:
+    """Awaits something; a signal cancels it.
+
+    Raises:
+        KeyboardInterrupt: A signal came.
+    """
+    task = asyncio.ensure_future(work)
+    signalled = False
+
+    def cancel() -> None:
+        nonlocal signalled
+        signalled = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if signalled:
+            raise KeyboardInterrupt from None
+        raise

@@ -1,0 +1,179 @@
+"""Generates for an evaluation on verl's vLLM servers, started over Ray without a trainer.
+
+Checked against verl 0.9.1 (``LLMServerManager`` in standalone mode, ``LLMServerClient.generate``);
+``tests/contract/test_generation.py`` holds the seams.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from omegaconf import DictConfig, OmegaConf
+from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
+from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
+
+from treepo.config import TreePOConfig
+from treepo.evaluation.ask.generator import Generated, Response
+from treepo.evaluation.ask.prompts import Prompt
+from treepo.evaluation.ask.setup import Setup
+from treepo.evaluation.keep.records import TreePath
+from treepo.tree import FinishReason, Tree
+from treepo.verl.rollout.tree_client import grow_on_server
+from treepo.verl.rollout.tree_job import TreeJob
+from treepo.verl.rollout.tree_server import use_tree_servers
+
+_WARM_UP_SAMPLES, _WARM_UP_TOKENS = 32, 32
+
+
+class ServerGenerator:
+    """Samples and trees from servers that run; see :class:`treepo.evaluation.ask.generator.Generator`.
+
+    Args:
+        client: verl's client of the servers.
+        replicas: The servers' replicas.
+        setup: The evaluation.
+        eos_token_ids: Tokens that end an answer.
+    """
+
+    def __init__(
+        self, client: LLMServerClient, replicas: Sequence[Any], setup: Setup, *, eos_token_ids: frozenset[int]
+    ) -> None:
+        options = setup.options
+        self._client, self._replicas = client, replicas
+        self._longest, self._seeded = options.response_length, options.seeded_requests
+        self._log_probs = options.log_probs
+        self._eos = eos_token_ids
+        self._params: dict[str, Any] = {
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "top_k": options.top_k,
+        }
+
+    async def sample(self, prompt: Prompt, *, seed: int) -> Generated:
+        """One independent sample.
+
+        All samples of a question go to one server, whose prefix cache then holds the prompt.
+
+        Raises:
+            RuntimeError: The server ended the request.
+        """
+        # verl's server takes keys out of the dictionary it is given.
+        params = {**self._params, "max_tokens": self._longest, "logprobs": self._log_probs}
+        if self._seeded:
+            params["seed"] = seed
+        output = await self._client.generate(_name(prompt), prompt_ids=list(prompt.tokens), sampling_params=params)
+        tokens = list(output.token_ids)
+        if output.stop_reason in ("aborted", "abort") or not tokens:
+            raise RuntimeError("the server ended the request")
+        # verl reports "stop" and "length" alike; what is shorter than it might be met an end token.
+        ended = tokens[-1] in self._eos or len(tokens) < self._longest
+        response = Response(
+            tokens=tokens,
+            log_probs=tuple(output.log_probs) if self._log_probs and output.log_probs is not None else None,
+            finish=FinishReason.EOS if ended else FinishReason.MAX_TOKENS,
+        )
+        return Generated(
+            responses=(response,),
+            tokens_generated=len(tokens),
+            prefix_tokens=len(prompt.tokens),
+            cached_tokens=output.extra_fields.get("num_cached_tokens") or 0,
+        )
+
+    async def grow(self, prompt: Prompt, *, options: TreePOConfig) -> Generated:
+        """One tree, grown within a server.
+
+        Raises:
+            RolloutError: It could not be grown.
+        """
+        job = TreeJob(
+            tree_id=_name(prompt),
+            prompt_id=_name(prompt),
+            prompt_tokens=list(prompt.tokens),
+            options=options,
+            sampling_params=dict(self._params),
+            max_response_length=self._longest,
+            eos_token_ids=self._eos,
+            width=options.width,
+            training_progress=1.0,
+            seeded=self._seeded,
+            replicas=len(self._replicas),
+        )
+        grown = await grow_on_server(self._client, job)
+        return _of_tree(grown.tree, discarded=grown.discarded_tokens, log_probs=self._log_probs)
+
+    async def warm_up(self, prompt: Prompt) -> None:
+        """Some short samples on every server, that are thrown away.
+
+        Raises:
+            RayError: A server does not answer.
+        """
+        params = {**self._params, "max_tokens": min(_WARM_UP_TOKENS, self._longest), "logprobs": True, "seed": 0}
+        await asyncio.gather(
+            *(
+                # Names of their own: the balancer shares them out evenly.
+                self._client.generate(f"warm-up/{number}", prompt_ids=list(prompt.tokens), sampling_params=dict(params))
+                for number in range(_WARM_UP_SAMPLES * len(self._replicas))
+            )
+        )
+
+    async def forget_prefixes(self) -> None:
+        """Empties the servers' prefix caches."""
+        await asyncio.gather(*(replica.clear_kv_cache() for replica in self._replicas))
+
+
+def _name(prompt: Prompt) -> str:
+    return f"{prompt.question.benchmark}/{prompt.question.id}"
+
+
+def _of_tree(tree: Tree, *, discarded: int, log_probs: bool) -> Generated:
+    responses = tuple(
+        Response(
+            tokens=trajectory.tokens,
+            log_probs=tuple(trajectory.log_probs) if log_probs else None,
+            finish=trajectory.reason,
+            path=TreePath(
+                tree=0,
+                node_ids=tuple(trajectory.node_ids),
+                node_lengths=tuple(trajectory.node_lengths),
+                from_fallback=trajectory.from_fallback,
+            ),
+        )
+        for trajectory in tree.trajectories
+    )
+    return Generated(
+        responses=responses,
+        tokens_generated=tree.stats.tokens_generated + discarded,
+        prefix_tokens=tree.stats.prefix_tokens,
+        cached_tokens=tree.stats.cached_tokens,
+    )
+
+
+@contextmanager
+def ray_cluster(config: DictConfig) -> Iterator[None]:
+    """Joins or starts the Ray cluster that a configuration names, and leaves or ends it."""
+    runtime = OmegaConf.merge(get_ppo_ray_runtime_env(), config.ray_kwargs.ray_init.runtime_env)
+    options: Any = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
+    given = {name: value for name, value in options.items() if value is not None}
+    given["runtime_env"] = OmegaConf.to_container(runtime, resolve=True)
+    ray.init(**given, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def start_servers(config: DictConfig, *, start_rank: int = 0) -> tuple[LLMServerClient, Sequence[Any]]:
+    """Starts servers on all accelerators of the configuration; not to be called from a coroutine.
+
+    Args:
+        config: With ``actor_rollout_ref.rollout`` and ``.model``.
+        start_rank: Rank of the first replica; ranks are unique in a Ray cluster.
+
+    Returns:
+        verl's client of them, and their replicas.
+    """
+    use_tree_servers()
+    manager: Any = LLMServerManager.create(config, start_rank=start_rank)
+    return manager.get_client(), manager.get_replicas()
