@@ -54,9 +54,9 @@ def engine(rounds: int) -> Iterator[str]:
         # Before anything imports verl.
         os.environ |= {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda"}
         os.environ["VERL_USE_EXTERNAL_MODULES"] = "treepo.verl.cpu"
-    from benchmarks.engine_passes import table
+    from benchmarks.engine_passes import table, worst_errors
 
-    yield from table(rounds)
+    yield from table(worst_errors(rounds))
 
 
 def layout_cost(rounds: int) -> Iterator[str]:

@@ -1,64 +1,87 @@
 #!/usr/bin/env bash
-# Checks the rollout on one machine with an accelerator, without a network, from wheels brought along.
+# Checks TreePO on one machine with one GPU, without a network: three stages, each of which stands alone.
 #
-#   bash scripts/gpu_check.sh [--wheels DIR] [--output DIR] [--small]
+#   bash scripts/gpu_check.sh [packing] [engine] [rollout] [--wheels DIR] [--output DIR] [--large] [--small]
 #
-#   --wheels DIR   wheels of the GPU set, of TreePO's own dependencies and of what the tests need, from
-#                    pip wheel -w DIR -c constraints/gpu.txt -c constraints/dev.txt ".[gpu,dev]"
-#                  without those of torch where the machine has its own; installed without resolving into a folder of
-#                  their own, over what the machine's Python has. Without --wheels that Python must have all of it:
+#   packing   packed attention, models and FSDP2 against float64 and row by row; speed and memory. Needs torch and
+#             transformers alone; within 6 minutes
+#   engine    verl's FSDP2 engine and the packed one on the same rows: tests, exactness, seconds; Qwen2 and Qwen3. Needs
+#             verl and Ray's client, not vLLM; within 8 minutes
+#   rollout   vLLM in bfloat16 with CUDA graphs and its flash attention: the engines' contract suite, a small benchmark,
+#             four training steps, and that vLLM serves what was trained; within 15 minutes
+#
+#   Without a stage all three run, one after the other. A stage says what it took, and ends its steps at its limit.
+#   --wheels DIR   installs the wheels of a folder, without resolving, into a folder of its own over what the machine's
+#                  Python has; without it that Python must have all that the stages need:
 #                    pip install -c constraints/gpu.txt -c constraints/dev.txt -e ".[gpu,dev]"
-#   --output DIR   where logs, tables and plots go; default outputs/gpu_check
-#   --small        the same steps in their small profile on the CPU, to see that they run
+#                  Wheels for another machine, of its Python's version and without what it has:
+#                    pip download --no-deps --only-binary=:all: --python-version 3.12 \
+#                      --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 -d DIR NAME==VERSION ...
+#                  Of vLLM's compiled attention keep _vllm_fa3_C on Hopper, _vllm_fa2_C elsewhere: vLLM 0.24 cannot be
+#                  imported without either.
+#   --output DIR   where logs, tables, plots and steps.jsonl go; default outputs/gpu_check
+#   --large        adds the benchmarks' profiles `gpu`, which take hours, and lifts the limits
+#   --small        the same steps in their small sizes on the CPU, to see that they run
 #
-# Steps, each under a limit, each with a log of its own; one that fails does not keep the others from running:
-#   1. contract   the engine's contract suite, portable and in-engine, with faults and pauses
-#   2. rollout    benchmarks.rollout at Qwen2.5-7B's shape without weights
-#   3. update     benchmarks.update at the shapes of Qwen2.5-0.5B, 1.5B and 7B without weights
-#   4. train      four training steps of a tiny model through verl, and that vLLM serves what was trained
-# Settings (environment variables):
-#   TREEPO_PYTHON             the Python to use; default python3
-#   TREEPO_ATTENTION_BACKEND  vLLM's attention backend, as TRITON_ATTN where its flash-attention kernels were left out
-#   TREEPO_STEP_SECONDS       limit of each step; default 7200
-#   TREEPO_REPEATS            measurements per arm and cell of the benchmarks; default 1
+# A step that fails does not keep the others from running. Settings (environment variables):
+#   TREEPO_PYTHON         the Python to use; default python3
+#   TREEPO_STAGE_SECONDS  the limit of each stage instead of its own
+#   TREEPO_REPEATS        measurements per arm and cell of the benchmarks; default 2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-wheels="" output=outputs/gpu_check device=cuda profile=gpu_check updates=gpu
+wheels="" output=outputs/gpu_check device=cuda large="" stages=()
 while (($#)); do
     case $1 in
+    packing | engine | rollout) stages+=("$1") ;;
     --wheels) wheels=${2:?--wheels needs a folder} && shift ;;
     --output) output=${2:?--output needs a folder} && shift ;;
-    --small) device=cpu profile=smallest updates=smallest ;;
+    --large) large=yes ;;
+    --small) device=cpu ;;
     *)
-        echo "error: $1 is not an option; there are --wheels, --output and --small" >&2
+        echo "error: $1 is neither a stage (packing, engine, rollout) nor an option (--wheels, --output, --large, --small)" >&2
         exit 2
         ;;
     esac
     shift
 done
+((${#stages[@]})) || stages=(packing engine rollout)
 python=${TREEPO_PYTHON:-python3}
-limit=${TREEPO_STEP_SECONDS:-7200}
+repeats=${TREEPO_REPEATS:-2}
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
+: >"$output/steps.jsonl"
 
 if [[ -n $wheels ]]; then
     [[ -d $wheels ]] || { echo "error: --wheels $wheels is no folder" >&2 && exit 2; }
-    echo "[gpu_check] installing the wheels of $wheels"
-    "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$output/site" "$wheels"/*.whl
+    SECONDS=0
+    "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$output/site" \
+        "$wheels"/*.whl
     rm -rf "$output/site/treepo" # what is checked is the checkout, not a wheel of it
+    "$python" -m compileall -q -j 0 "$output/site" >"$output/compileall.log" || true # some wheels carry templates
     export PYTHONPATH="$output/site${PYTHONPATH:+:$PYTHONPATH}"
+    echo "[gpu_check] installed the wheels of $wheels in $SECONDS s"
 fi
-missing=$("$python" - <<'PYTHON'
+missing=$("$python" - "${stages[@]}" <<'PYTHON'
+import sys
 from importlib.util import find_spec
 
-NEEDED = (
-    *("torch", "transformers", "vllm", "ray", "verl", "tensordict", "transfer_queue"),
-    *("datasets", "httpx", "huggingface_hub", "hydra", "jinja2", "math_verify", "matplotlib", "numpy", "omegaconf"),
-    *("pebble", "pyarrow", "pydantic", "yaml", "rich", "tensorboard", "typer"),
-    *("hypothesis", "pytest", "pytest_asyncio", "pytest_timeout"),
-)
-print(*(name for name in NEEDED if find_spec(name) is None))
+NEEDED = {
+    "packing": ("torch", "transformers", "numpy"),
+    "engine": (
+        *("torch", "transformers", "verl", "ray", "tensordict", "transfer_queue", "peft", "datasets", "hydra"),
+        *("omegaconf", "pydantic", "pyarrow", "yaml", "psutil", "numpy", "matplotlib", "rich", "typer"),
+        *("hypothesis", "pytest", "pytest_timeout"),
+    ),
+    "rollout": (
+        *("torch", "transformers", "vllm", "ray", "verl", "tensordict", "transfer_queue"),
+        *("datasets", "httpx", "huggingface_hub", "hydra", "jinja2", "math_verify", "matplotlib", "numpy", "omegaconf"),
+        *("pebble", "pyarrow", "pydantic", "yaml", "rich", "tensorboard", "typer"),
+        *("hypothesis", "pytest", "pytest_asyncio", "pytest_timeout"),
+    ),
+}
+asked = dict.fromkeys(name for stage in sys.argv[1:] for name in NEEDED[stage])
+print(*(name for name in asked if find_spec(name) is None))
 PYTHON
 )
 [[ -z $missing ]] || {
@@ -73,35 +96,63 @@ if [[ $device == cuda ]]; then
     "$python" -c 'import torch; print("[gpu_check] on", torch.cuda.get_device_name(0), "with torch", torch.__version__)'
 fi
 
-engine=()
-[[ -n ${TREEPO_ATTENTION_BACKEND:-} ]] &&
-    engine=("+actor_rollout_ref.rollout.engine_kwargs.vllm.attention_backend=$TREEPO_ATTENTION_BACKEND")
-failed=()
-
-step() { # NAME COMMAND...
-    local name=$1
-    shift
-    echo "[gpu_check] $name: $output/$name.log"
-    if timeout --kill-after=30 "$limit" "$@" >"$output/$name.log" 2>&1; then
-        echo "[gpu_check] $name: passed"
+step() { # STAGE NAME COMMAND...: within what is left of the stage's time
+    local stage=$1 name=$2 began=$SECONDS status=0
+    shift 2
+    timeout --kill-after=30 $((ends > SECONDS ? ends - SECONDS : 1)) "$@" >"$output/$stage-$name.log" 2>&1 || status=$?
+    printf '{"stage": "%s", "step": "%s", "status": %d, "seconds": %d}\n' \
+        "$stage" "$name" "$status" $((SECONDS - began)) >>"$output/steps.jsonl"
+    if ((status == 0)); then
+        echo "[gpu_check] $stage, $name: passed in $((SECONDS - began)) s"
     else
-        echo "[gpu_check] $name: FAILED with status $?; the last lines:" >&2
-        tail -n 15 "$output/$name.log" >&2
-        failed+=("$name")
+        echo "[gpu_check] $stage, $name: FAILED with status $status after $((SECONDS - began)) s; the last lines:" >&2
+        tail -n 15 "$output/$stage-$name.log" >&2
     fi
 }
 
-TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step contract \
-    "$python" -m pytest -q -p no:cacheprovider tests/contract/test_engine_contract.py tests/contract/test_tree_server.py
-step rollout "$python" -m benchmarks.rollout --profile "$profile" --repeats "${TREEPO_REPEATS:-1}" \
-    --output "$output/rollout" \
-    --models "$output/models" ${engine[@]+--override "${engine[@]}"}
-step update "$python" -m benchmarks.update --profile "$updates" --repeats "${TREEPO_REPEATS:-1}" --output "$output/update"
-TREEPO_TEST_DEVICE=$device TREEPO_TEST_OVERRIDES="${engine[*]:-}" step train \
-    "$python" -m pytest -q -p no:cacheprovider tests/e2e/test_training.py -k "every_step or after_an_update"
+pytest=(env TREEPO_TEST_DEVICE="$device" "$python" -m pytest -q -p no:cacheprovider)
 
-if ((${#failed[@]})); then
-    echo "[gpu_check] failed: ${failed[*]}" >&2
+packing() {
+    local small=()
+    [[ $device == cpu ]] && small=(--small)
+    step packing check "$python" -m benchmarks.packing_gpu --device "$device" --output "$output/packing" "${small[@]}"
+}
+
+engine() {
+    local profile=gpu_check
+    [[ $device == cpu ]] && profile=smallest
+    # The first two measure no time, and run side by side.
+    step engine tests "${pytest[@]}" tests/contract/test_packed_engine.py &
+    step engine exactness "$python" -m benchmarks.engine_check --device "$device" --rounds 1 --output "$output/engine" &
+    wait
+    step engine speed "$python" -m benchmarks.update --profile "$profile" --repeats "$repeats" \
+        --output "$output/engine/update"
+    [[ -z $large ]] || step engine large "$python" -m benchmarks.update --profile gpu --output "$output/engine/large"
+}
+
+rollout() {
+    local profile=gpu_check
+    [[ $device == cpu ]] && profile=smallest
+    step rollout contract "${pytest[@]}" tests/contract/test_engine_contract.py tests/contract/test_tree_server.py
+    step rollout speed "$python" -m benchmarks.rollout --profile "$profile" --repeats "$repeats" \
+        --output "$output/rollout" --models "$output/models"
+    step rollout train "${pytest[@]}" tests/e2e/test_training.py -k "every_step or after_an_update"
+    [[ -z $large ]] || step rollout large "$python" -m benchmarks.rollout --profile gpu \
+        --output "$output/rollout/large" --models "$output/models"
+}
+
+declare -A limits=([packing]=360 [engine]=480 [rollout]=900)
+for stage in "${stages[@]}"; do
+    SECONDS=0
+    ends=${TREEPO_STAGE_SECONDS:-${limits[$stage]}}
+    # A CPU needs longer, and the large profiles take hours.
+    [[ -z $large && $device == cuda || -n ${TREEPO_STAGE_SECONDS:-} ]] || ends=86400
+    "$stage"
+    echo "[gpu_check] $stage: $SECONDS s"
+done
+
+if grep -qv '"status": 0,' "$output/steps.jsonl"; then
+    echo "[gpu_check] failed: $(grep -v '"status": 0,' "$output/steps.jsonl" | cut -d'"' -f4,8 | tr '"\n' '  ')" >&2
     exit 1
 fi
-echo "[gpu_check] all steps passed; tables: $output/rollout/rollout.md, $output/update/update.md"
+echo "[gpu_check] all steps passed; tables and raw numbers: $output"

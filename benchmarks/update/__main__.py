@@ -2,6 +2,7 @@
 
 python -m benchmarks.update                     # the small shape on a CPU, about 10 minutes
 python -m benchmarks.update --profile gpu       # the shapes of Qwen2.5-0.5B, 1.5B and 7B without weights
+python -m benchmarks.update --profile gpu_check # four layers of Qwen2.5-1.5B and Qwen3-1.7B, four cells
 python -m benchmarks.update --model qwen2_5_0_5b --device cuda --width 16 --prompt-length 512 --ratio 0.4
 python -m benchmarks.update step                # whole training steps: rollout, log-probs, update
 """
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.update.cell import Outcome
 from benchmarks.update.profiles import PROFILES, RATIO, Profile, described
-from benchmarks.update.table import goals, plot, record, table
+from benchmarks.update.table import goals, plot, record, table, too_far_apart
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(width=120, highlight=False, soft_wrap=True, markup=False)
@@ -40,7 +41,10 @@ def default(
     width: Annotated[int | None, typer.Option(min=2, help="rows of a prompt")] = None,
     prompt_length: Annotated[int | None, typer.Option(min=1, help="tokens of a prompt")] = None,
 ) -> None:
-    """Measures a profile and writes ``update.md``, ``update.png`` and ``cells.jsonl``."""
+    """Measures a profile and writes ``update.md``, ``update.png`` and ``cells.jsonl``.
+
+    Fails where log-probs of the two engines differ by more than rounding.
+    """
     if context.invoked_subcommand is not None:
         return
     if profile not in PROFILES:
@@ -53,7 +57,7 @@ def default(
             chosen,
             models=(model,) if model else chosen.models,
             device=device or chosen.device,
-            layers=layers,
+            layers=layers if model else layers or chosen.layers,
             repeats=repeats,
             output=output,
             seed=seed,
@@ -102,6 +106,7 @@ def _run(
     cells = list(dict.fromkeys(cell for section in profile.sections.values() for cell in section))
     longest = max(cell.row_length for cell in cells)
     blocks: list[str] = []
+    measured: list[list[Outcome]] = []
     plotted: dict[str, list[Outcome]] = {}
     with (output / "cells.jsonl").open("w", encoding="utf-8") as raw:
         for model in models:
@@ -120,6 +125,7 @@ def _run(
                     console.print(table(outcome.cell.title, [outcome]))
 
                 found = measure(arms, setting, cells, repeats=repeats, seed=seed, progress=progress)
+            measured.append(found)
             by_cell = dict(zip(cells, found, strict=True))
             blocks += [table(name, [by_cell[cell] for cell in section]) for name, section in profile.sections.items()]
             blocks.append(goals(found))
@@ -128,6 +134,9 @@ def _run(
     plot(output / "update.png", plotted)
     console.print("\n\n".join(blocks))
     console.print(f"tables, plot and raw numbers: {output}")
+    if lines := [line for found in measured for line in too_far_apart(found, device)]:
+        console.print("\n".join(f"error: {line}" for line in lines))
+        raise typer.Exit(1)
 
 
 def _where(device: str, threads: int) -> str:

@@ -136,12 +136,16 @@ class _Server:
     """The child's engine and the rows that it has at hand."""
 
     def __init__(self, setting: Setting, *, packed: bool) -> None:
+        import torch
+
         from benchmarks.engines import build_engine, policy_loss
 
         self._cuda = setting.device == "cuda"
         flash = self._cuda and find_spec("flash_attn") is not None
         self._stock_attention = "flash_attention_2" if flash else "sdpa"
-        self.attention = ("flex_attention" if self._cuda else "chains") if packed else self._stock_attention
+        # Without flash-attn verl's engine computes log-probs token by token in a loop.
+        loop = ", log-probs token by token" if self._cuda and not flash else ""
+        self.attention = ("flex_attention" if self._cuda else "chains") if packed else self._stock_attention + loop
         self._engine = build_engine(
             setting.model,
             packed=packed,
@@ -150,6 +154,9 @@ class _Server:
             attention=self._stock_attention,
             enable_gradient_checkpointing=self._cuda,
         )
+        # Weights, gradients and AdamW's state in float32: both engines stay if half of the memory is left over.
+        held = 16 * sum(parameter.numel() for parameter in self._engine.module.parameters())
+        self._takes_turns = self._cuda and 4 * held > torch.cuda.get_device_properties(0).total_memory
         self._loss = policy_loss()
         # The optimizer's state is made in its first step, and belongs to no cell.
         self.load([1, 2, 3, 4], [4], [2], 4)
@@ -215,8 +222,8 @@ class _Server:
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:
-        """The accelerator is this engine's alone while it computes: the other one's weights are on the host."""
-        if not self._cuda:
+        """An accelerator that cannot hold both is this engine's alone: the other one's weights are on the host."""
+        if not self._takes_turns:
             yield
             return
         import torch

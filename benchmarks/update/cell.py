@@ -230,7 +230,7 @@ class Outcome:
         row_tokens: Tokens of all rows.
         packed_tokens: Distinct ones.
         found: What was measured.
-        apart: Largest difference of a log-prob between the arms.
+        apart: Largest difference of a log-prob between the arms, over the largest log-prob.
     """
 
     cell: Cell
@@ -246,5 +246,5 @@ class Outcome:
 
 
 def largest_difference(one: Sequence[float], other: Sequence[float]) -> float:
-    """Of two lists' entries."""
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+    """Of two lists' entries, over the second's largest."""
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) / max(abs(entry) for entry in other)

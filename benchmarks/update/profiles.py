@@ -15,6 +15,7 @@ class Profile:
         sections: Cells by what varies in them.
         rows: Rows of a cell that the command line describes.
         row_length: Their tokens, where no prompt length is asked for.
+        layers: Layers of every model, instead of the shape's.
     """
 
     models: tuple[str, ...]
@@ -22,6 +23,7 @@ class Profile:
     sections: dict[str, tuple[Cell, ...]]
     rows: int
     row_length: int
+    layers: int | None = None
 
 
 RATIO = "token ratio"
@@ -82,6 +84,7 @@ def described(profile: Profile, *, ratio: float | None, width: int | None, promp
         sections={"as asked": tuple(dict.fromkeys(cells))},
         rows=profile.rows,
         row_length=profile.row_length,
+        layers=profile.layers,
     )
 
 
@@ -112,6 +115,15 @@ PROFILES = {
         },
         rows=8,
         row_length=64,
+    ),
+    # What scripts/gpu_check.sh has the time for.
+    "gpu_check": Profile(
+        models=("qwen2_5_1_5b", "qwen3_1_7b"),
+        device="cuda",
+        sections={RATIO: _ratios((0.3, 0.5, 1.0), (0.5,), width=8, row_length=1024)},
+        rows=8,
+        row_length=1024,
+        layers=4,
     ),
     "gpu": Profile(
         models=("qwen2_5_0_5b", "qwen2_5_1_5b", "qwen2_5_7b"),

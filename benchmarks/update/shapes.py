@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A model's sizes, of Qwen2's kind.
+    """A model's sizes.
 
     Attributes:
         hidden: Size of a token's state.
@@ -17,6 +17,8 @@ class Shape:
         key_heads: Key heads.
         vocabulary: Token ids.
         tied: Whether the head's weights are the embeddings'.
+        head_dim: Size of a head, where it is not the hidden size over the heads.
+        kind: ``qwen2`` or ``qwen3``.
     """
 
     hidden: int
@@ -26,10 +28,12 @@ class Shape:
     key_heads: int
     vocabulary: int
     tied: bool = True
+    head_dim: int | None = None
+    kind: str = "qwen2"
 
 
-# Qwen2.5's are those of its published config.json; the 7B has as many of its 28 layers as fit with float32 weights,
-# gradients and AdamW's state into 80 GB beside 16,384 tokens.
+# Qwen2.5's and Qwen3's are those of their published config.json; the 7B has as many of its 28 layers as fit with float32
+# weights, gradients and AdamW's state into 80 GB beside 16,384 tokens.
 SHAPES = {
     "smallest": Shape(hidden=64, intermediate=128, layers=2, heads=2, key_heads=1, vocabulary=320),
     # Matrix products are nearly all of its time; a vocabulary at which logits are not.
@@ -38,6 +42,16 @@ SHAPES = {
     "qwen2_5_1_5b": Shape(hidden=1536, intermediate=8960, layers=28, heads=12, key_heads=2, vocabulary=151_936),
     "qwen2_5_7b": Shape(
         hidden=3584, intermediate=18_944, layers=6, heads=28, key_heads=4, vocabulary=152_064, tied=False
+    ),
+    "qwen3_1_7b": Shape(
+        hidden=2048,
+        intermediate=6144,
+        layers=28,
+        heads=16,
+        key_heads=8,
+        vocabulary=151_936,
+        head_dim=128,
+        kind="qwen3",
     ),
 }
 
@@ -73,7 +87,7 @@ def vocabulary_of(folder: Path) -> int:
 
 def _write(shape: Shape, folder: Path, *, layers: int, longest: int) -> None:
     import torch
-    from transformers import Qwen2Config
+    from transformers import Qwen2Config, Qwen3Config
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -82,13 +96,14 @@ def _write(shape: Shape, folder: Path, *, layers: int, longest: int) -> None:
     logging.disable_progress_bar()
     tokenizer: Any = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
     torch.manual_seed(0)
-    config = Qwen2Config(
+    config = {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[shape.kind](
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.key_heads,
+        head_dim=shape.head_dim or shape.hidden // shape.heads,
         max_position_embeddings=longest,
         tie_word_embeddings=shape.tied,
         eos_token_id=tokenizer.eos_token_id,

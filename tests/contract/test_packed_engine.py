@@ -15,7 +15,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from training_run import ROOT
 
-from benchmarks.engine_passes import CASES, apart, compare, infer, run_engine, write_model
+from benchmarks.engine_passes import (
+    CASES,
+    FLOAT32_BOUND,
+    NOISE_BOUND,
+    apart,
+    compare,
+    exceeded,
+    infer,
+    run_engine,
+    write_model,
+)
 from benchmarks.engines import build_engine, make_batch, policy_loss, process_group
 from benchmarks.packing_passes import grow_rows
 from treepo.packing import Rows, lay_out
@@ -23,7 +33,9 @@ from treepo.packing.attention import IMPLEMENTATION
 from treepo.verl.training.packed_engine import PackedFSDPEngine
 from treepo.verl.training.packing import MODEL_TYPE
 
-TOLERANCE = 1e-5
+CUDA = os.environ.get("TREEPO_TEST_DEVICE", "cpu") == "cuda"
+# A GPU adds up in another order in every kernel, and AdamW magnifies it; a wrong mask is off by a thousand times that.
+TOLERANCE = FLOAT32_BOUND if CUDA else 1e-5
 MICRO_BATCH = 400
 
 Engines = tuple[Any, Any]
@@ -168,7 +180,17 @@ def test_in_bfloat16_it_is_as_close_to_float32_as_verl_is(folder: Path) -> None:
         compare(folder, rows, CASES[case], seed=6, steps=2)
         for case in ("bfloat16 against verl in float32", "noise: verl in bfloat16 against verl in float32")
     )
-    assert {name: (error, noise[name]) for name, error in packed.items() if error > 1.5 * noise[name]} == {}
+    assert {name: (error, noise[name]) for name, error in packed.items() if error > NOISE_BOUND * noise[name]} == {}
+
+
+def test_an_error_beyond_a_bound_is_named_with_its_case_and_number() -> None:
+    fine = {label: {"log-probs": 1e-6, "gradients": 1e-6} for label in CASES}
+    assert exceeded(fine) == []
+    for label, expected in (("float32", "5.0e-05"), ("bfloat16 against verl in float32", "2.0e-06")):
+        assert exceeded({**fine, label: {"log-probs": 1e-6, "gradients": 1e-3}}) == [
+            f"{label}: gradients 1.0e-03, at most {expected} is allowed"
+        ]
+    assert len(exceeded({**fine, "float32": {"log-probs": float("nan"), "gradients": 1e-6}})) == 1
 
 
 def test_what_was_computed_is_reported(engines: Engines) -> None:
@@ -236,13 +258,15 @@ def test_verls_registry_gives_the_packed_engine_by_name_and_its_own_otherwise() 
 @pytest.fixture(scope="module")
 def ranks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes found that trained together."""
+    if CUDA and torch.cuda.device_count() < 2:
+        pytest.skip("two ranks need an accelerator each")
     out = tmp_path_factory.mktemp("ranks")
     script = Path(__file__).resolve().parents[1] / "support" / "engine_ranks.py"
     logs = [(out / f"{rank}.log").open("w+") for rank in range(2)]
     processes = [
         subprocess.Popen(
             [sys.executable, str(script), str(folder), str(out), str(rank), "2"],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"},
             stdout=log,
             stderr=log,
         )

@@ -52,6 +52,8 @@ def refusal(folder: Path, rank: int) -> str:
 def main(model: str, folder: str, rank: int, ranks: int) -> None:
     """Runs one rank."""
     torch.set_num_threads(1)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank)
     store = torch.distributed.FileStore(str(Path(folder) / "store"), ranks)  # pyright: ignore[reportPrivateImportUsage]
     with process_group(rank, ranks, store):
         found = {**outcomes(Path(model), rank, ranks), "refusal": refusal(Path(model), rank)}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
+import torch
 from omegaconf import DictConfig, OmegaConf
-from tiny_stack import compose_tiny, ray_options
+from tiny_stack import PRESET, compose_tiny, ray_options
 from transformers import AutoTokenizer
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
 from verl.workers.rollout.replica import RolloutReplicaRegistry
@@ -102,7 +103,10 @@ class Stack:
 
 @contextmanager
 def running_cluster(model: Path, *, servers: int) -> Iterator[DictConfig]:
-    """A private Ray cluster with room for some servers, and the configuration of each."""
+    """A private Ray cluster with room for some servers, or for as many as there are accelerators.
+
+    On the CPU Ray only counts what it is told to be there.
+    """
     config = compose_tiny(
         model,
         [
@@ -112,7 +116,7 @@ def running_cluster(model: Path, *, servers: int) -> Iterator[DictConfig]:
         ],
     )
     options = ray_options(config)
-    options["num_gpus"] = servers
+    options["num_gpus"] = servers if PRESET == "cpu_quickstart" else min(servers, torch.cuda.device_count())
     options["runtime_env"]["env_vars"] |= {
         # The probe's own call into vLLM's worker is a function.
         "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",

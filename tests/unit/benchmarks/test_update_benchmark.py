@@ -8,7 +8,7 @@ from benchmarks.update.cell import Arm, Cell, Kind, Measured, Outcome, Part, gro
 from benchmarks.update.profiles import PROFILES, RATIO, described
 from benchmarks.update.shapes import SHAPES
 from benchmarks.update.step import PHASES, STEP_ARMS, read_steps, step_table
-from benchmarks.update.table import COLUMNS, goals, reached, speed_up, table
+from benchmarks.update.table import COLUMNS, goals, reached, speed_up, table, too_far_apart
 from treepo.packing import lay_out
 
 VOCABULARY = 128
@@ -75,7 +75,7 @@ def test_every_profiles_cells_can_be_grown_and_span_what_is_asked(name: str) -> 
     assert set(profile.models) <= set(SHAPES)
     ratios = [cell.ratio for cell in profile.sections[RATIO]]
     assert (min(ratios), max(ratios)) == (0.3, 1.0)
-    if name != "smallest":
+    if name not in ("smallest", "gpu_check"):
         assert {cell.width for cell in profile.sections["width"]} == {8, 16, 32, 64}
         lengths = [cell.prompt_length for cell in profile.sections["prompt length"]]
         assert (min(lengths), max(lengths)) == (64, 2048)
@@ -117,6 +117,17 @@ def test_the_table_has_its_columns_and_the_goals_name_what_misses() -> None:
     assert "| 512 | 256 | 0.500 |" in lines[2]
     assert "0 of 1 cells" in goals([found])
     assert "1 of 1 cells" in goals([outcome(stock=[2.0], packed=[1.1])])
+
+
+def test_log_probs_further_apart_than_rounding_are_named_by_device() -> None:
+    found = outcome(stock=[2.0], packed=[1.25])
+    assert too_far_apart([found], "cpu") == too_far_apart([found], "cuda") == []
+    found.apart = 1e-3
+    (line,) = too_far_apart([found], "cpu")
+    assert line == f"{found.cell.title}: log-probs differ by 1.0e-03 of the largest, at most 1e-04 is allowed"
+    assert too_far_apart([found], "cuda") == []
+    found.apart = float("nan")
+    assert len(too_far_apart([found], "cuda")) == 1
 
 
 def test_steps_are_read_by_phase_without_the_first() -> None:
