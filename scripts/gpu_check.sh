@@ -27,6 +27,7 @@
 #   TREEPO_PYTHON         the Python to use; default python3
 #   TREEPO_STAGE_SECONDS  the limit of each stage instead of its own
 #   TREEPO_REPEATS        measurements per arm and cell of the benchmarks; default 2
+#   TREEPO_ATTENTION_BACKEND  vLLM's attention backend, instead of the one that it chooses
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -110,7 +111,10 @@ step() { # STAGE NAME COMMAND...: within what is left of the stage's time
     fi
 }
 
-pytest=(env TREEPO_TEST_DEVICE="$device" "$python" -m pytest -q -p no:cacheprovider)
+vllm=()
+[[ -n ${TREEPO_ATTENTION_BACKEND:-} ]] &&
+    vllm=("+actor_rollout_ref.rollout.engine_kwargs.vllm.attention_backend=$TREEPO_ATTENTION_BACKEND")
+pytest=(env TREEPO_TEST_DEVICE="$device" TREEPO_TEST_OVERRIDES="${vllm[*]:-}" "$python" -m pytest -q -p no:cacheprovider)
 
 packing() {
     local small=()
@@ -135,10 +139,10 @@ rollout() {
     [[ $device == cpu ]] && profile=smallest
     step rollout contract "${pytest[@]}" tests/contract/test_engine_contract.py tests/contract/test_tree_server.py
     step rollout speed "$python" -m benchmarks.rollout --profile "$profile" --repeats "$repeats" \
-        --output "$output/rollout" --models "$output/models"
+        --output "$output/rollout" --models "$output/models" "${vllm[@]/#/--override=}"
     step rollout train "${pytest[@]}" tests/e2e/test_training.py -k "every_step or after_an_update"
     [[ -z $large ]] || step rollout large "$python" -m benchmarks.rollout --profile gpu \
-        --output "$output/rollout/large" --models "$output/models"
+        --output "$output/rollout/large" --models "$output/models" "${vllm[@]/#/--override=}"
 }
 
 declare -A limits=([packing]=360 [engine]=480 [rollout]=900)

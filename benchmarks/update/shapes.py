@@ -32,8 +32,8 @@ class Shape:
     kind: str = "qwen2"
 
 
-# Qwen2.5's and Qwen3's are those of their published config.json; the 7B has as many of its 28 layers as fit with float32
-# weights, gradients and AdamW's state into 80 GB beside 16,384 tokens.
+# Qwen2.5's and Qwen3's are those of their published config.json; the 7B has as many of its 28 layers as fit with
+# float32 weights, gradients and AdamW's state into 80 GB beside 16,384 tokens.
 SHAPES = {
     "smallest": Shape(hidden=64, intermediate=128, layers=2, heads=2, key_heads=1, vocabulary=320),
     # Matrix products are nearly all of its time; a vocabulary at which logits are not.

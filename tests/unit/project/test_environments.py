@@ -154,7 +154,7 @@ def test_data_sets_up_where_there_is_no_environment(project: Project, bare_path:
 
 def modules(script: str) -> set[str]:
     """The modules that a script looks for before it starts."""
-    listed = re.search(r"NEEDED = \((.*?)\n\)", (ROOT / script).read_text(), flags=re.DOTALL)
+    listed = re.search(r"NEEDED = [({](.*?)\n[)}]", (ROOT / script).read_text(), flags=re.DOTALL)
     assert listed is not None
     return set(re.findall(r'"(\w+)"', listed[1]))
 
@@ -178,12 +178,21 @@ def test_the_gpu_check_looks_for_what_its_tests_need() -> None:
     )
 
 
-def test_the_gpu_check_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stages", "lacking"),
+    [
+        ([], "torch transformers numpy verl ray"),
+        (["packing"], "torch transformers numpy;"),
+        (["engine"], "torch transformers verl ray tensordict"),
+        (["rollout", "packing"], "torch transformers vllm ray verl"),
+    ],
+)
+def test_the_gpu_check_says_in_one_line_what_its_stages_lack(tmp_path: Path, stages: list[str], lacking: str) -> None:
     bare = tmp_path / "python3"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')
     bare.chmod(0o755)
     done = subprocess.run(
-        ["bash", "scripts/gpu_check.sh", "--output", str(tmp_path / "out")],
+        ["bash", "scripts/gpu_check.sh", *stages, "--output", str(tmp_path / "out")],
         cwd=ROOT,
         env={**os.environ, "TREEPO_PYTHON": str(bare)},
         capture_output=True,
@@ -191,6 +200,6 @@ def test_the_gpu_check_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {bare} lacks torch transformers vllm ")
+    assert done.stderr.startswith(f"error: {bare} lacks {lacking}")
     assert done.stderr.endswith("; the head of scripts/gpu_check.sh says how to install them\n")
     assert done.stderr.count("\n") == 1
