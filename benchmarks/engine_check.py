@@ -31,6 +31,8 @@ def main() -> int:
 
     from benchmarks.engine_passes import exceeded, table, worst_errors
 
+    # Models this small gain nothing from more, and lose where the processor is shared.
+    torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)
     name = torch.cuda.get_device_name(0) if options.device == "cuda" else "cpu"
     found: dict[str, Any] = {"device": name, "torch": torch.__version__}
