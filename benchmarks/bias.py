@@ -81,7 +81,7 @@ def grow_leaves(cell: Cell, *, width: int, trees: int, seed: int) -> Leaves:
         (tree, leaf) for tree in range(trees) for leaf in grow(cell, width=width, prompt=tree, seed=seed).trajectories
     ]
     rows = [
-        TreeRow(prompt_id=str(tree), node_ids=tuple(leaf.node_ids), node_lengths=tuple(leaf.node_lengths))
+        TreeRow(prompt_id=str(tree), node_ids=leaf.path.node_ids, node_lengths=leaf.path.node_lengths)
         for tree, leaf in grown
     ]
     forest = build_forest(rows, torch.ones(len(rows), dtype=torch.bool))
@@ -90,7 +90,7 @@ def grow_leaves(cell: Cell, *, width: int, trees: int, seed: int) -> Leaves:
     tokens = np.zeros((len(rows), cell.depth), dtype=np.int64)
     for place, row in enumerate(order):
         leaf = grown[row][1]
-        assert leaf.length == len(leaf.path), "a node is one segment, and a segment one token"
+        assert leaf.length == len(leaf.nodes), "a node is one segment, and a segment one token"
         tokens[place, : leaf.length] = leaf.tokens
     return Leaves(
         forest=forest,

@@ -139,10 +139,10 @@ def grow_batch(arm: Arm, *, prompts: int, seed: int) -> Batch:
         tokens[row, : trajectory.length] = trajectory.tokens
     shared: dict[tuple[int, int], int] = {}
     for prompt, trajectory in found:
-        shared.update({(prompt, node.id): node.length for node in trajectory.path})
+        shared.update({(prompt, node.id): node.length for node in trajectory.nodes})
     return Batch(
         rows=[
-            TreeRow(prompt_id=str(prompt), node_ids=tuple(one.node_ids), node_lengths=tuple(one.node_lengths))
+            TreeRow(prompt_id=str(prompt), node_ids=one.path.node_ids, node_lengths=one.path.node_lengths)
             for prompt, one in found
         ],
         tokens=tokens,

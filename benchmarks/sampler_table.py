@@ -170,7 +170,7 @@ def measure(task: Task, width: int, options: dict[str, Any], prompts: int) -> Ce
         segments=fmean(tree.stats.segments for tree in trees),
         tokens=fmean(tree.stats.tokens_generated for tree in trees),
         fallbacks=fmean(tree.stats.fallbacks for tree in trees),
-        largest=fmean(max(Counter(leaf.node_ids[0] for leaf in tree.trajectories).values()) for tree in trees),
+        largest=fmean(max(Counter(leaf.path.node_ids[0] for leaf in tree.trajectories).values()) for tree in trees),
         shared=sum(tree.stats.tokens_generated for tree in trees)
         / sum(tree.stats.tokens_in_trajectories for tree in trees),
     )

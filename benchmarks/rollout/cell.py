@@ -102,7 +102,7 @@ class Grown:
         spans: dict[int, tuple[int, int]] = {}
         for trajectory in tree.trajectories:
             start = 0
-            for node in trajectory.path:
+            for node in trajectory.nodes:
                 spans[node.id] = (start, node.length)
                 start += node.length
         return cls(

@@ -96,7 +96,7 @@ class DrawnLengths:
 
     async def decode_segment(self, prompt_tokens: Sequence[int], request: SegmentRequest) -> Segment:
         """Decodes one segment, or less of it; see :class:`treepo.rollout.SegmentEngine`."""
-        decoded = sum(node.length for node in request.path)
+        decoded = sum(node.length for node in request.nodes)
         room = self._lengths.draw(decoded, random.Random(request.seed)) - decoded
         if room > request.max_tokens:
             return await self._inner.decode_segment(prompt_tokens, request)

@@ -11,7 +11,7 @@ from scripted_engine import ScriptedEngine
 
 from treepo.config import load_config
 from treepo.rollout import SegmentEngine, grow_tree
-from treepo.tree import SegmentRequest, TreeSampler
+from treepo.tree import NodePath, SegmentRequest, TreeSampler
 from treepo.verl.rollout.portable_engine import PortableEngine
 
 PROMPT = list(range(40, 80))
@@ -53,7 +53,13 @@ def maker(stack: Stack, backend: str, sampling_params: dict[str, Any]) -> Callab
 
 def ask(request_id: int, *, seed: int, max_tokens: int = 32) -> SegmentRequest:
     return SegmentRequest(
-        id=request_id, path=(), max_tokens=max_tokens, reach=max_tokens, continues=False, parent=None, seed=seed
+        id=request_id,
+        nodes=(),
+        max_tokens=max_tokens,
+        reach=max_tokens,
+        continues=False,
+        parent_request=None,
+        seed=seed,
     )
 
 
@@ -122,7 +128,7 @@ async def test_the_engine_reports_prefixes_from_its_cache(bench: Bench) -> None:
     # A segment boundary is a block boundary here: what is not cached is at most the unfinished block of the prompt
     # and the segment's last token.
     block = 32
-    assert stats.recomputed_tokens <= stats.requests * (len(PROMPT) % block + block)
+    assert stats.recomputed_tokens <= stats.segments * (len(PROMPT) % block + block)
     assert stats.cached_tokens > 0
 
 
@@ -130,13 +136,13 @@ async def test_the_engine_reports_prefixes_from_its_cache(bench: Bench) -> None:
 async def test_greedy_trees_are_the_same_in_the_engine_and_outside(stack: Stack) -> None:
     greedy = {**SAMPLING, "temperature": 0.0}
 
-    async def grow(backend: str) -> list[list[tuple[list[int], list[int], str]]]:
+    async def grow(backend: str) -> list[list[tuple[NodePath, list[int], str]]]:
         make = maker(stack, backend, greedy)
         trees = await asyncio.gather(
             *(grow_tree(sampler(f"greedy {i}", stack.eos), make(f"{backend} greedy {i}")) for i in range(4))
         )
         return [
-            [(trajectory.node_ids, trajectory.tokens, trajectory.reason.value) for trajectory in tree.trajectories]
+            [(trajectory.path, trajectory.tokens, trajectory.reason.value) for trajectory in tree.trajectories]
             for tree in trees
         ]
 

@@ -66,11 +66,11 @@ async def test_a_pause_for_new_weights_interrupts_a_tree_and_loses_nothing(stack
         assert {trajectory.length for trajectory in trajectories} == {448}
         assert grown.tree.stats.recomputed_tokens <= 5 * BLOCK
         versions = {
-            version for trajectory in trajectories for node in trajectory.path for version in node.weight_versions
+            version for trajectory in trajectories for node in trajectory.nodes for version in node.weight_versions
         }
         assert versions == {4, 5}
         for trajectory in trajectories:
-            seen = [version for node in trajectory.path for version in node.weight_versions]
+            seen = [version for node in trajectory.nodes for version in node.weight_versions]
             assert seen == sorted(seen)
     await nothing_runs(stack)
 

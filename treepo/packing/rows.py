@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from treepo.tree import NodePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +135,7 @@ def _common(left: np.ndarray, right: np.ndarray) -> int:
     return int(differ.argmax()) if differ.any() else length
 
 
-def walk_paths(
-    *,
-    rows: Sequence[int],
-    prompt_length: int,
-    node_ids: Sequence[Sequence[int]],
-    node_lengths: Sequence[Sequence[int]],
-) -> Walk:
+def walk_paths(*, rows: Sequence[int], prompt_length: int, paths: Sequence[NodePath]) -> Walk:
     """The walk over one tree by its node paths, for planning where the tokens are not at hand.
 
     Siblings that happened to sample the same first tokens count as different here, so `size` is an upper bound.
@@ -147,17 +143,12 @@ def walk_paths(
     Args:
         rows: The indices of the tree's rows.
         prompt_length: Tokens of the prompt.
-        node_ids: Per row, the nodes from the root's child to the leaf; an id is unique among one node's children.
-        node_lengths: Per row, the tokens of each node.
+        paths: The way of each through the tree.
     """
-    paths = [tuple(ids) for ids in node_ids]
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    shared: list[int] = []
-    for one, other in pairwise(order):
-        nodes = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(paths[one], paths[other], strict=False)))
-        shared.append(prompt_length + sum(node_lengths[other][:nodes]))
+    order = sorted(range(len(paths)), key=lambda place: paths[place].node_ids)
+    shared = [prompt_length + paths[one].shared_tokens(paths[other]) for one, other in pairwise(order)]
     return Walk(
         order=tuple(rows[place] for place in order),
-        lengths=tuple(prompt_length + sum(node_lengths[place]) for place in order),
+        lengths=tuple(prompt_length + paths[place].length for place in order),
         shared=(0, *shared)[: len(order)],
     )

@@ -5,8 +5,9 @@ from array import array
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from treepo.rollout.completion import complete
 from treepo.tree import Segment, SegmentRequest
 
 
@@ -15,7 +16,7 @@ class Chunk:
     """What a running request hands out at once.
 
     Attributes:
-        tokens: Token ids, shape [n]; empty only at the end.
+        tokens: Token ids, shape [n]; may be empty, as where a pause interrupts the request, but not in the last chunk.
         log_probs: Log-probability of each token, shape [n].
         last: Whether the request is over.
         stopped: Whether the model ended the response with the last token.
@@ -64,7 +65,7 @@ class InEngine:
         self.discarded_tokens = 0
         self._decoder = decoder
         self._running: dict[int, _RunningRequest] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Future[Any]] = set()
 
     async def decode_segment(self, prompt_tokens: Sequence[int], request: SegmentRequest) -> Segment:
         """Decodes one segment; see :class:`treepo.rollout.SegmentEngine`.
@@ -73,8 +74,8 @@ class InEngine:
             RuntimeError: The engine ended the request before its time.
         """
         if request.continues:
-            assert request.parent is not None, "a path that continues was decoded by a request"
-            running = self._running.pop(request.parent)
+            assert request.parent_request is not None, "a path that continues was decoded by a request"
+            running = self._running.pop(request.parent_request)
         else:
             prefix = request.prefix_tokens(prompt_tokens)
             chunks = self._decoder.decode(prefix, request_id=request.id, max_tokens=request.reach, seed=request.seed)
@@ -86,15 +87,16 @@ class InEngine:
         """Ends the request of a path that is over, if it still runs."""
         running = self._running.pop(request_id)
         self.discarded_tokens += running.unread
-        task = asyncio.ensure_future(running.end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        ending = running.end()
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
         """Ends all requests."""
         for request_id in list(self._running):
             self.release(request_id)
-        await asyncio.gather(*self._ending)
+        # A cancelled gather would cancel what it waits for.
+        await complete(asyncio.gather(*self._ending))
 
 
 class _RunningRequest:
@@ -141,16 +143,19 @@ class _RunningRequest:
         self._prefix_tokens = 0
         return segment
 
-    async def end(self) -> None:
-        """Ends the request and returns when the engine has let go of it."""
+    def end(self) -> asyncio.Future[Any]:
+        """Ends the request; what it returns is done when the engine has let go of it."""
         self._receiver.cancel()
         # Its failure, if it failed, was or will be raised where its segment is awaited.
-        await asyncio.gather(self._receiver, return_exceptions=True)
+        return asyncio.gather(self._receiver, return_exceptions=True)
 
     async def _receive(self, chunks: AsyncGenerator[Chunk, None]) -> None:
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
+                    if chunk.last and not chunk.tokens:
+                        # The segment before it may be handed out already, as one that the response goes on behind.
+                        raise RuntimeError("the engine ended a request with an empty chunk")
                     self._tokens.extend(chunk.tokens)
                     self._log_probs.extend(chunk.log_probs)
                     self._versions.extend([chunk.weight_version] * len(chunk.tokens))

@@ -3,13 +3,13 @@
 from treepo.tree.node import (
     FinishReason,
     Node,
-    Path,
     Segment,
     SegmentRequest,
     Trajectory,
     Tree,
     TreeStats,
 )
+from treepo.tree.path import NodePath
 from treepo.tree.sampler import TreeSampler
 from treepo.tree.text import AnswerScan
 
@@ -17,7 +17,7 @@ __all__ = [
     "AnswerScan",
     "FinishReason",
     "Node",
-    "Path",
+    "NodePath",
     "Segment",
     "SegmentRequest",
     "Trajectory",

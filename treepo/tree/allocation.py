@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from treepo.config import LogProbAllocationConfig
 from treepo.config.policies import LogProbScore, Preference, TemperatureSchedule
-from treepo.tree.node import Node, Path
+from treepo.tree.node import Node, Nodes
 
 
 def allocate_evenly(total: int, active: int, rng: random.Random) -> list[int]:
@@ -81,12 +81,12 @@ class PathScores:
     def __init__(self) -> None:
         self._sums: dict[int, float] = {}
 
-    def score(self, path: Path, kind: LogProbScore) -> float:
+    def score(self, nodes: Nodes, kind: LogProbScore) -> float:
         """Sum or mean over the tokens of a path that is not empty, or the mean over its last node."""
         if kind is LogProbScore.LAST_SEGMENT:
-            return self._sum(path[-1]) / path[-1].length
-        total = sum(self._sum(node) for node in path)
-        return total if kind is LogProbScore.SUM else total / sum(node.length for node in path)
+            return self._sum(nodes[-1]) / nodes[-1].length
+        total = sum(self._sum(node) for node in nodes)
+        return total if kind is LogProbScore.SUM else total / sum(node.length for node in nodes)
 
     def _sum(self, node: Node) -> float:
         if node.id not in self._sums:

@@ -1,8 +1,12 @@
 """What is wrong with a sampler's arguments or with a segment: each check gives the problem in words, or None."""
 
+from collections.abc import Iterable
+
 from treepo.config import TreePOConfig
 from treepo.config.policies import DivergenceAllocation, DivergenceBudget, TemperatureSchedule
-from treepo.tree.node import Segment, SegmentRequest
+from treepo.tree.node import Node, Segment, SegmentRequest
+
+_LARGEST = (2.0 - 2.0**-23) * 2.0**127  # in single precision, which nodes hold
 
 
 def argument_problem(
@@ -39,4 +43,21 @@ def segment_problem(request: SegmentRequest, segment: Segment) -> str | None:
         return f"request {request.id} asked for 1 to {request.max_tokens} tokens, the engine gave {count}"
     if len(segment.log_probs) != count:
         return f"request {request.id} has {count} tokens but {len(segment.log_probs)} log-probs; they must align"
+    # Their sum is finite where all of them are, and is found in a tenth of the time.
+    if not -_LARGEST <= sum(segment.log_probs) <= _LARGEST:
+        for token, log_prob in zip(segment.tokens, segment.log_probs, strict=True):
+            if not -_LARGEST <= log_prob <= _LARGEST:
+                return f"request {request.id} gives token {token} the log-prob {log_prob}; it must be finite"
+    return None
+
+
+def end_problem(request: SegmentRequest, node: Node, eos_token_ids: Iterable[int]) -> str | None:
+    """What is wrong with where the node decoded for a request ends.
+
+    A response ends with its end token. One that is decoded beyond it would be scored and trained on with the rest.
+    """
+    for token in eos_token_ids:
+        place = node.position(token)
+        if place is not None and place < node.length - 1:
+            return f"request {request.id} went on behind end token {token}, token {place + 1} of {node.length}"
     return None

@@ -9,7 +9,7 @@ from treepo.config.policies import CutPosition
 from treepo.tree.cut import cut_position
 from treepo.tree.fallback import Candidate, order_candidates, share_out
 from treepo.tree.growing import GrowingPath, at_root
-from treepo.tree.node import FinishReason, Node, Path, Trajectory, locate, split_node
+from treepo.tree.node import FinishReason, Node, Nodes, Trajectory, locate, split_node
 from treepo.tree.text import TextReader
 
 
@@ -70,7 +70,7 @@ class FinishedPaths:
                 index=index,
                 trajectory=trajectory,
                 open_answer=trajectory.reason is not FinishReason.ANSWERED
-                and self._texts.answer(trajectory.path).begun,
+                and self._texts.answer(trajectory.nodes).begun,
             )
             for index, trajectory in enumerate(self.trajectories)
         ]
@@ -86,29 +86,29 @@ class FinishedPaths:
 
     def _end_node_at(self, index: int, position: int) -> None:
         """Makes a node of a trajectory end after `position` tokens, splitting the node that holds both sides."""
-        path = self.trajectories[index].path
-        place, inside = locate(path, position)
+        nodes = self.trajectories[index].nodes
+        place, inside = locate(nodes, position)
         if inside:
-            self._split(path[:place], path[place], inside)
+            self._split(nodes[:place], nodes[place], inside)
 
-    def _split(self, before: Path, node: Node, at: int) -> None:
+    def _split(self, before: Nodes, node: Node, at: int) -> None:
         """Splits a node and rewrites every trajectory through it: a shared prefix stays shared to the token."""
         head, tail = split_node(node, at, next(self._node_ids), next(self._node_ids))
         self._texts.split(before, node, head, tail)
         place = len(before)
         for index, trajectory in enumerate(self.trajectories):
-            path = trajectory.path
-            if len(path) > place and path[place].id == node.id:
-                rewritten = (*path[:place], head, tail, *path[place + 1 :])
-                self.trajectories[index] = replace(trajectory, path=rewritten)
+            nodes = trajectory.nodes
+            if len(nodes) > place and nodes[place].id == node.id:
+                rewritten = (*nodes[:place], head, tail, *nodes[place + 1 :])
+                self.trajectories[index] = replace(trajectory, nodes=rewritten)
 
     def _prefix(self, index: int, position: int) -> GrowingPath:
         """The path to the first `position` tokens of a trajectory, where a node ends."""
-        path = self.trajectories[index].path
-        place, inside = locate(path, position)
+        nodes = self.trajectories[index].nodes
+        place, inside = locate(nodes, position)
         assert inside == 0, "a node ends at every cut"
         return GrowingPath(
-            path=path[:place],
+            nodes=nodes[:place],
             request_id=None,
             length=position,
             depth=-(-position // self._config.segment_length),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from treepo.tree.node import FinishReason, Path, SegmentRequest
+from treepo.tree.node import FinishReason, Nodes, SegmentRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,15 +10,15 @@ class GrowingPath:
     """A path between two segments, or one that just ended.
 
     Attributes:
-        path: Its nodes.
-        request_id: The request that decoded its end; None at the root and at a cut.
+        nodes: Its nodes.
+        request_id: The request that decoded its last node; None at the root and at a cut.
         length: Its tokens.
         depth: Windows it has used up.
         from_fallback: Whether it grew out of a fallback.
         reason: Why it ended; None while it is active.
     """
 
-    path: Path
+    nodes: Nodes
     request_id: int | None
     length: int
     depth: int
@@ -28,13 +28,13 @@ class GrowingPath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequest:
-    """A request that was not answered yet, the path it goes on from and the id its node will have."""
+    """A request that was not answered yet, the path that it extends and the id its node will have."""
 
     request: SegmentRequest
-    parent: GrowingPath
+    path: GrowingPath
     node_id: int
 
 
 def at_root(*, from_fallback: bool) -> GrowingPath:
     """The path that has no segment yet."""
-    return GrowingPath(path=(), request_id=None, length=0, depth=0, from_fallback=from_fallback)
+    return GrowingPath(nodes=(), request_id=None, length=0, depth=0, from_fallback=from_fallback)

@@ -1,4 +1,4 @@
-"""What a tree is made of: nodes, paths, the requests and segments that grow them, and what is handed on at the end.
+"""What a tree is made of: nodes, the requests and segments that grow them, and what is handed on at the end.
 
 Terms: a **node** is one segment of decoded tokens, a **path** the nodes from the root to some node, a **trajectory** a
 finished path. The root is the prompt; it has no node of its own, so the empty path is the root.
@@ -8,6 +8,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from treepo.tree.path import NodePath
 
 
 class FinishReason(StrEnum):
@@ -30,6 +32,9 @@ class Node:
     Attributes:
         id: Unique in the prompt's tree, from 1; never given to another node, also not after a split.
         weight_versions: First and last version of the weights that decoded it.
+
+    Raises:
+        ValueError: It has no token, or not one log-probability per token.
     """
 
     id: int
@@ -45,6 +50,10 @@ class Node:
         log_probs: Sequence[float],
         weight_versions: tuple[int, int] = (0, 0),
     ) -> None:
+        if len(tokens) != len(log_probs) or not len(tokens):
+            raise ValueError(
+                f"node {id} has {len(tokens)} tokens and {len(log_probs)} log-probs: one each, at least one"
+            )
         object.__setattr__(self, "id", id)
         object.__setattr__(self, "weight_versions", weight_versions)
         object.__setattr__(self, "_tokens", struct.pack(f"{len(tokens)}i", *tokens))
@@ -65,8 +74,17 @@ class Node:
         """Tokens of the node."""
         return len(self._tokens) // 4
 
+    def position(self, token: int) -> int | None:
+        """Where a token id occurs first, or None; searches bytes, since it is asked of every decoded segment."""
+        pattern = struct.pack("i", token)
+        found = self._tokens.find(pattern)
+        while found >= 0 and found % 4:
+            found = self._tokens.find(pattern, found + 1)
+        return found // 4 if found >= 0 else None
 
-Path = tuple[Node, ...]
+
+Nodes = tuple[Node, ...]
+"""The nodes of a path, from the root's child on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,27 +93,27 @@ class SegmentRequest:
 
     Attributes:
         id: Sequential in the prompt, from 0.
-        path: The path to go on from; empty at the root.
+        nodes: The path that the segment extends; empty at the root.
         max_tokens: Most tokens the segment may have, at least 1; keeps the response within its length.
         reach: Most tokens that the segment and all that continue it may have together, at least `max_tokens`.
         continues: Whether the segment continues the path that just reached a boundary. At most one request per path
             does; all others fork from it, or start anew at the root or at a cut.
-        parent: Id of the request that decoded the end of `path`; None at the root and at a cut.
+        parent_request: Id of the request that decoded the last of `nodes`; None at the root and at a cut.
         seed: Seed of the engine's draw, in [0, 2**63), derived from run seed, prompt id and request id.
     """
 
     id: int
-    path: Path
+    nodes: Nodes
     max_tokens: int
     reach: int
     continues: bool
-    parent: int | None
+    parent_request: int | None
     seed: int
 
     def prefix_tokens(self, prompt_tokens: Sequence[int]) -> list[int]:
         """All tokens before the segment: the prompt's, then the path's."""
         tokens = list(prompt_tokens)
-        for node in self.path:
+        for node in self.nodes:
             tokens += node.tokens
         return tokens
 
@@ -128,13 +146,13 @@ class Trajectory:
     """A finished path.
 
     Attributes:
-        path: Its nodes, from the first decoded segment to the last.
+        nodes: Its path, from the first decoded segment to the last.
         reason: Why it ended.
         finish_step: The step of its prompt at which it ended, from 1.
         from_fallback: Whether it grew out of a fallback.
     """
 
-    path: Path
+    nodes: Nodes
     reason: FinishReason
     finish_step: int
     from_fallback: bool
@@ -142,32 +160,29 @@ class Trajectory:
     @property
     def tokens(self) -> list[int]:
         """The response's token ids, shape [length]."""
-        return [token for node in self.path for token in node.tokens]
+        return [token for node in self.nodes for token in node.tokens]
 
     @property
     def log_probs(self) -> list[float]:
         """The response's log-probabilities, shape [length]."""
-        return [log_prob for node in self.path for log_prob in node.log_probs]
+        return [log_prob for node in self.nodes for log_prob in node.log_probs]
 
     @property
     def length(self) -> int:
         """Tokens of the response."""
-        return path_length(self.path)
+        return sum(node.length for node in self.nodes)
 
     @property
-    def node_ids(self) -> list[int]:
-        """The path's node ids, shape [nodes]."""
-        return [node.id for node in self.path]
-
-    @property
-    def node_lengths(self) -> list[int]:
-        """Tokens of each node of the path, shape [nodes]; they sum to `length`."""
-        return [node.length for node in self.path]
+    def path(self) -> NodePath:
+        """Its path as numbers, which goes on to the trainer; the lengths sum to `length`."""
+        return NodePath(
+            node_ids=tuple(node.id for node in self.nodes), node_lengths=tuple(node.length for node in self.nodes)
+        )
 
     @property
     def weight_versions(self) -> tuple[int, int]:
         """First and last version of the weights that decoded a token of it."""
-        first, last = zip(*(node.weight_versions for node in self.path), strict=True)
+        first, last = zip(*(node.weight_versions for node in self.nodes), strict=True)
         return min(first), max(last)
 
 
@@ -179,8 +194,7 @@ class TreeStats:
         fallbacks: Times the prompt had nothing active and grew again from cuts or the root.
         finished_before_fallback: Trajectories finished before the first of them; all, where there was none.
         steps: Steps of the prompt.
-        segments: Segments decoded.
-        requests: Requests made; equal to `segments` once the tree is done.
+        segments: Segments decoded, one per request.
         submitted: Requests that were submitted to the engine, the others having gone on in a running one.
         forks: Requests that fork from a path at its boundary or from a cut inside the tree.
         dropped: Trajectories that were too short and are not handed on.
@@ -195,7 +209,6 @@ class TreeStats:
     finished_before_fallback: int
     steps: int
     segments: int
-    requests: int
     submitted: int
     forks: int
     dropped: int
@@ -238,22 +251,17 @@ def split_node(node: Node, at: int, head_id: int, tail_id: int) -> tuple[Node, N
     return part(head_id, slice(at)), part(tail_id, slice(at, None))
 
 
-def path_length(path: Path) -> int:
-    """Tokens of a path."""
-    return sum(node.length for node in path)
-
-
-def locate(path: Path, position: int) -> tuple[int, int]:
+def locate(nodes: Nodes, position: int) -> tuple[int, int]:
     """Where a token position falls in a path.
 
     Args:
-        path: The path.
+        nodes: The path.
         position: Tokens from the root, 0 <= position < length of the path.
 
     Returns:
         The index of the node that holds the token, and the tokens of that node before it.
     """
-    for index, node in enumerate(path):
+    for index, node in enumerate(nodes):
         if position < node.length:
             return index, position
         position -= node.length

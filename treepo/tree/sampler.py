@@ -7,7 +7,7 @@ from treepo.config import TreePOConfig
 from treepo.config.policies import CutPosition, DivergenceAllocation
 from treepo.tree.allocation import PathScores, allocate_by_score, allocate_evenly, temperature
 from treepo.tree.budget import target_at_fallback, target_while_active
-from treepo.tree.checks import argument_problem, segment_problem
+from treepo.tree.checks import argument_problem, end_problem, segment_problem
 from treepo.tree.divergence import draw_divergence, initial_requests, step_total
 from treepo.tree.finished import FinishedPaths
 from treepo.tree.growing import GrowingPath, OpenRequest, at_root
@@ -36,7 +36,7 @@ class TreeSampler:
         width: Trajectories wanted instead of the configured `width`.
         training_progress: Share of the training that is over, 0 to 1; needed where the temperature of allocation by
             log-probability follows a schedule.
-        active_prompts: Gives the number of prompts now growing, this one included; needed by, and asked once a step
+        active_prompts: Returns how many prompts are growing, this one included; needed by, and asked once a step
             under, `divergence.budget=step_tokens`. Under that budget trees depend on what it answers.
 
     Raises:
@@ -83,11 +83,12 @@ class TreeSampler:
         self._ended: set[int] = set()
         self._finished = FinishedPaths(config, node_ids=self._node_ids, texts=self._texts, rng=self._rng)
         self._counter = TreeCounter()
+        self._done = False
 
     @property
     def done(self) -> bool:
-        """Whether the tree has grown: it was started and wants no more segments."""
-        return self._counter.requests > 0 and not self._wanted
+        """Whether the tree has grown: its last step is over and asked for nothing more."""
+        return self._done
 
     def start(self) -> list[SegmentRequest]:
         """The first requests.
@@ -107,17 +108,24 @@ class TreeSampler:
             The requests of the next step when the segment completes its step; empty before that, and at the end.
 
         Raises:
-            ValueError: The segment answers no open request, is empty, longer than requested, or its log-probs are
-                not aligned with its tokens: nothing of it is kept. Or more than `max_dropped` trajectories were too
-                short.
+            ValueError: The segment answers no open request or is not what was asked for (`segment_problem`): nothing of
+                it is kept, and the request stays open. Or more than `max_dropped` trajectories were too short: the
+                sampler then has no tree and never will.
         """
-        wanted = self._check_segment(segment)
+        wanted = self._open_request(segment.request_id)
+        node = self._make_node(wanted, segment)
+        # Asked before anything is noted: where the caller's `decode` raises, the request stays open.
+        grown = self._grow(wanted.path, node, segment)
         del self._wanted[segment.request_id]
+        self._grown[segment.request_id] = grown
         self._counter.segment(segment)
-        grown = self._grown[segment.request_id] = self._grow(wanted, segment)
         if grown.reason is not None:
             self._ended.add(segment.request_id)
-        return [] if self._wanted else self._next_step()
+        if self._wanted:
+            return []
+        requests = self._next_step()
+        self._done = not requests
+        return requests
 
     def ended(self, request_id: int) -> bool:
         """Whether the path that a request decoded is over, so that nothing will continue it."""
@@ -129,7 +137,9 @@ class TreeSampler:
         Raises:
             ValueError: It has not grown yet.
         """
-        if not self.done:
+        if not self._done:
+            if self._counter.requests and not self._wanted:
+                raise self._error("there is no tree, its last step failed")
             raise self._error(f"the tree has not grown yet, {len(self._wanted)} segments are missing")
         trajectories = tuple(self._finished.trajectories)
         return Tree(
@@ -139,21 +149,29 @@ class TreeSampler:
             stats=self._counter.summary(trajectories),
         )
 
-    def _grow(self, wanted: OpenRequest, segment: Segment) -> GrowingPath:
-        parent = wanted.parent
+    def _make_node(self, wanted: OpenRequest, segment: Segment) -> Node:
+        problem = segment_problem(wanted.request, segment)
+        if problem:
+            raise self._error(problem)
         node = Node(
             id=wanted.node_id,
             tokens=segment.tokens,
             log_probs=segment.log_probs,
             weight_versions=segment.weight_versions,
         )
-        repeated = self._texts.read(parent.path, node)
-        path = (*parent.path, node)
-        length = parent.length + node.length
-        depth = parent.depth + 1
+        problem = end_problem(wanted.request, node, self._eos_token_ids)
+        if problem:
+            raise self._error(problem)
+        return node
+
+    def _grow(self, path: GrowingPath, node: Node, segment: Segment) -> GrowingPath:
+        repeated = self._texts.read(path.nodes, node)
+        nodes = (*path.nodes, node)
+        length = path.length + node.length
+        depth = path.depth + 1
         reason = classify(
             rules=self.config.termination,
-            answer_complete=self._texts.answer(path).complete,
+            answer_complete=self._texts.answer(nodes).complete,
             ended=segment.stopped or segment.tokens[-1] in self._eos_token_ids,
             repeated=repeated,
             length=length,
@@ -162,11 +180,11 @@ class TreeSampler:
             max_depth=self.config.max_depth,
         )
         return GrowingPath(
-            path=path,
+            nodes=nodes,
             request_id=segment.request_id,
             length=length,
             depth=depth,
-            from_fallback=parent.from_fallback,
+            from_fallback=path.from_fallback,
             reason=reason,
         )
 
@@ -185,14 +203,14 @@ class TreeSampler:
         if least is None or path.length >= least:
             self._finished.add(
                 Trajectory(
-                    path=path.path,
+                    nodes=path.nodes,
                     reason=reason,
                     finish_step=self._counter.steps,
                     from_fallback=path.from_fallback,
                 )
             )
             return
-        self._texts.forget(path.path)
+        self._texts.forget(path.nodes)
         self._counter.dropped += 1
         if self._counter.dropped > self.config.max_dropped:
             raise self._error(
@@ -234,7 +252,7 @@ class TreeSampler:
             return allocate_evenly(total, len(active), self._rng)
         return allocate_by_score(
             total,
-            [self._scores.score(path.path, options.logprob.score) for path in active],
+            [self._scores.score(path.nodes, options.logprob.score) for path in active],
             prefer=options.logprob.prefer,
             temperature=temperature(options.logprob, self._training_progress),
             most=most,
@@ -249,24 +267,24 @@ class TreeSampler:
         if finished >= target or (finished and self.config.fallback.cut is CutPosition.NONE):
             return []
         self._counter.fallback(finished)
-        parents = self._finished.fall_back(target - finished, draw_divergence(self.config, self._rng))
-        self._counter.forks += sum(parent.length > 0 for parent in parents)
-        return [self._request(parent) for parent in parents]
+        cuts = self._finished.fall_back(target - finished, draw_divergence(self.config, self._rng))
+        self._counter.forks += sum(path.length > 0 for path in cuts)
+        return [self._request(path) for path in cuts]
 
-    def _request(self, parent: GrowingPath, *, continues: bool = False) -> SegmentRequest:
+    def _request(self, path: GrowingPath, *, continues: bool = False) -> SegmentRequest:
         request_id = self._counter.requests
-        room = self.max_response_length - parent.length
+        room = self.max_response_length - path.length
         request = SegmentRequest(
             id=request_id,
-            path=parent.path,
+            nodes=path.nodes,
             max_tokens=min(self.config.segment_length, room),
-            reach=min((self.config.max_depth - parent.depth) * self.config.segment_length, room),
+            reach=min((self.config.max_depth - path.depth) * self.config.segment_length, room),
             continues=continues,
-            parent=parent.request_id,
+            parent_request=path.request_id,
             seed=self._request_seeds(request_id),
         )
         self._counter.requests += 1
-        self._wanted[request_id] = OpenRequest(request=request, parent=parent, node_id=next(self._node_ids))
+        self._wanted[request_id] = OpenRequest(request=request, path=path, node_id=next(self._node_ids))
         return request
 
     def _count_active_prompts(self) -> int:
@@ -276,15 +294,11 @@ class TreeSampler:
             raise self._error(f"active_prompts gave {count}, but this prompt is growing")
         return count
 
-    def _check_segment(self, segment: Segment) -> OpenRequest:
-        request_id = segment.request_id
+    def _open_request(self, request_id: int) -> OpenRequest:
         wanted = self._wanted.get(request_id)
         if wanted is None:
             known = 0 <= request_id < self._counter.requests
             raise self._error(f"request {request_id} was {'answered before' if known else 'never made'}")
-        problem = segment_problem(wanted.request, segment)
-        if problem:
-            raise self._error(problem)
         return wanted
 
     def _error(self, problem: str) -> ValueError:

@@ -47,7 +47,6 @@ class TreeCounter:
             finished_before_fallback=self.finished_before_fallback if self.fallbacks else len(trajectories),
             steps=self.steps,
             segments=self.segments,
-            requests=self.requests,
             submitted=self.submitted,
             forks=self.forks,
             dropped=self.dropped,

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from treepo.config import TerminationConfig
 from treepo.config.checks import import_named
-from treepo.tree.node import Node, Path
+from treepo.tree.node import Node, Nodes
 from treepo.tree.repetition import has_repetition
 
 
@@ -60,15 +60,15 @@ class TextReader:
         self._answers: dict[int, AnswerScan] = {}
         self._tails: dict[int, str] = {}
 
-    def answer(self, path: Path) -> AnswerScan:
+    def answer(self, nodes: Nodes) -> AnswerScan:
         """The answer scan at the end of a path whose nodes were read."""
-        return self._answers[path[-1].id] if path else self._root_answer
+        return self._answers[nodes[-1].id] if nodes else self._root_answer
 
-    def tail(self, path: Path) -> str:
+    def tail(self, nodes: Nodes) -> str:
         """The end of a path's text, as long as a repetition can reach back from the next node."""
-        return self._tails[path[-1].id] if path else ""
+        return self._tails[nodes[-1].id] if nodes else ""
 
-    def read(self, before: Path, node: Node) -> bool:
+    def read(self, before: Nodes, node: Node) -> bool:
         """Reads a node behind `before`; returns whether it repeats itself, alone or with the text before it."""
         rule = self._repetition
         text = self._decode(node.tokens)
@@ -82,13 +82,13 @@ class TextReader:
         # What was repeated before the node is not its doing: an occurrence has to end in the node.
         return has_repetition(seen, substring=rule.substring, count=rule.count, new_from=len(tail))
 
-    def split(self, before: Path, node: Node, head: Node, tail: Node) -> None:
+    def split(self, before: Nodes, node: Node, head: Node, tail: Node) -> None:
         """Takes note that `node` behind `before` became `head` and `tail`."""
         self.read(before, head)
         self._answers[tail.id] = self._answers.pop(node.id)
         self._tails[tail.id] = self._tails.pop(node.id)
 
-    def forget(self, path: Path) -> None:
+    def forget(self, nodes: Nodes) -> None:
         """Forgets what was read at the end of a path that is given up."""
-        del self._answers[path[-1].id]
-        del self._tails[path[-1].id]
+        del self._answers[nodes[-1].id]
+        del self._tails[nodes[-1].id]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from treepo.tree import FinishReason, Node, Path, Trajectory, Tree
+from treepo.tree import FinishReason, Node, NodePath, Trajectory, Tree
 from treepo.viewer.schema import VERSION, NodeRecord, PromptRecord, TrajectoryRecord, TreeRecord, tree_stats
 
 
@@ -19,8 +19,7 @@ class Row:
     Attributes:
         tokens: Token ids of the response, shape [length], without padding.
         log_probs: Log-probability of each when it was sampled, shape [length].
-        node_ids: The path's node ids, shape [nodes].
-        node_lengths: Tokens of each node, shape [nodes]; they sum to the length.
+        path: Its way through the tree; as long as the response.
         node_versions: First and last version of the weights that decoded each node, shape [nodes].
         reason: Why it ended.
         finish_step: The step of its prompt at which it ended, from 1.
@@ -29,8 +28,7 @@ class Row:
 
     tokens: Sequence[int]
     log_probs: Sequence[float]
-    node_ids: Sequence[int]
-    node_lengths: Sequence[int]
+    path: NodePath
     node_versions: Sequence[tuple[int, int]]
     reason: FinishReason
     finish_step: int
@@ -71,10 +69,15 @@ def tree_from_rows(
     nodes: dict[int, Node] = {}
     trajectories: list[Trajectory] = []
     for number, row in enumerate(rows):
-        lengths = (len(row.tokens), len(row.log_probs), sum(row.node_lengths))
-        if len(set(lengths)) != 1 or not len(row.node_ids) == len(row.node_lengths) == len(row.node_versions):
+        lengths = (len(row.tokens), len(row.log_probs), row.path.length)
+        if len(set(lengths)) != 1:
             raise ValueError(
-                f"prompt {prompt_id}, row {number}: tokens, log_probs and node_lengths disagree on the length {lengths}"
+                f"prompt {prompt_id}, row {number}: tokens, log_probs and path disagree on the length {lengths}"
+            )
+        if len(row.node_versions) != len(row.path.node_ids):
+            raise ValueError(
+                f"prompt {prompt_id}, row {number}: {len(row.path.node_ids)} nodes with weight versions of "
+                f"{len(row.node_versions)}"
             )
         path: list[Node] = []
         for node in _cut(row):
@@ -85,7 +88,7 @@ def tree_from_rows(
             path.append(known)
         trajectories.append(
             Trajectory(
-                path=tuple(path), reason=row.reason, finish_step=row.finish_step, from_fallback=row.from_fallback
+                nodes=tuple(path), reason=row.reason, finish_step=row.finish_step, from_fallback=row.from_fallback
             )
         )
     return Tree(
@@ -94,11 +97,8 @@ def tree_from_rows(
 
 
 def _cut(row: Row) -> Iterator[Node]:
-    start = 0
-    for node, length, versions in zip(row.node_ids, row.node_lengths, row.node_versions, strict=True):
-        place = slice(start, start + length)
+    for (node, place), versions in zip(row.path.spans(), row.node_versions, strict=True):
         yield Node(id=node, tokens=row.tokens[place], log_probs=row.log_probs[place], weight_versions=versions)
-        start += length
 
 
 def tree_record(
@@ -132,7 +132,7 @@ def tree_record(
         raise ValueError(f"prompt {tree.prompt_id}: {len(tree.trajectories)} trajectories and {len(scores)} scores")
     nodes: dict[int, NodeRecord] = {}
     for trajectory in tree.trajectories:
-        _add_nodes(trajectory.path, nodes, decode=decode, piece=piece)
+        _add_nodes(trajectory.nodes, nodes, decode=decode, piece=piece)
     return TreeRecord(
         version=VERSION,
         step=step,
@@ -145,7 +145,7 @@ def tree_record(
         nodes=tuple(nodes.values()),
         trajectories=tuple(
             TrajectoryRecord(
-                nodes=tuple(trajectory.node_ids),
+                path=trajectory.path,
                 reason=trajectory.reason,
                 finish_step=trajectory.finish_step,
                 from_fallback=trajectory.from_fallback,
@@ -160,7 +160,7 @@ def tree_record(
 
 
 def _add_nodes(
-    path: Path,
+    path: Sequence[Node],
     nodes: dict[int, NodeRecord],
     *,
     decode: Callable[[Sequence[int]], str],
@@ -188,11 +188,9 @@ def _per_node(trajectory: Trajectory, advantages: Sequence[float]) -> tuple[floa
     if len(advantages) != trajectory.length:
         raise ValueError(f"a trajectory of {trajectory.length} tokens has {len(advantages)} advantages")
     entries: list[float | tuple[float, ...]] = []
-    start = 0
-    for length in trajectory.node_lengths:
-        own = tuple(float(value) for value in advantages[start : start + length])
+    for _, place in trajectory.path.spans():
+        own = tuple(float(value) for value in advantages[place])
         entries.append(own[0] if len(set(own)) == 1 else own)
-        start += length
     return tuple(entries)
 
 

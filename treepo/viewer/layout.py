@@ -73,10 +73,10 @@ def lay_out(record: TreeRecord) -> list[Run]:
     through: dict[int, list[tuple[TrajectoryRecord, float | None]]] = defaultdict(list)
     for number, trajectory in enumerate(record.trajectories):
         own = _per_node(trajectory)
-        for node, advantage in zip(trajectory.nodes, own, strict=True):
+        for node, advantage in zip(trajectory.path.node_ids, own, strict=True):
             through[node].append((trajectory, advantage))
-        leaf = Leaf(number=number, trajectory=trajectory, advantage=_leaf_advantage(record, trajectory, own))
-        leaves[trajectory.nodes[-1]].append(leaf)
+        leaf = Leaf(number=number, trajectory=trajectory, advantage=_leaf_advantage(trajectory, own))
+        leaves[trajectory.path.node_ids[-1]].append(leaf)
     # Children stand behind their parents, so that from the back a run finds those that hang from it; no recursion,
     # which a long response in short segments would exhaust.
     runs: dict[int, Run] = {}
@@ -130,15 +130,15 @@ def _rows(record: TreeRecord, children: dict[int | None, list[NodeRecord]]) -> d
 
 def _per_node(trajectory: TrajectoryRecord) -> list[float | None]:
     if trajectory.advantages is None:
-        return [None] * len(trajectory.nodes)
+        return [None] * len(trajectory.path.node_ids)
     return [fmean(own) if isinstance(own, tuple) else own for own in trajectory.advantages]
 
 
-def _leaf_advantage(record: TreeRecord, trajectory: TrajectoryRecord, per_node: Sequence[float | None]) -> float | None:
+def _leaf_advantage(trajectory: TrajectoryRecord, per_node: Sequence[float | None]) -> float | None:
     """The mean over all tokens of the trajectory."""
-    lengths = [len(node.tokens) for node in record.path(trajectory)]
-    known = [(own, length) for own, length in zip(per_node, lengths, strict=True) if own is not None]
-    return sum(own * length for own, length in known) / sum(lengths) if known else None
+    path = trajectory.path
+    known = [(own, length) for own, length in zip(per_node, path.node_lengths, strict=True) if own is not None]
+    return sum(own * length for own, length in known) / path.length if known else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

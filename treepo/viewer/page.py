@@ -60,10 +60,17 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeView:
-    """What the template draws of one tree; `scale` is its largest advantage, by size."""
+    """What the template draws of one tree.
+
+    Attributes:
+        record: The tree.
+        nesting: Every run where its part of the page begins, and None where the innermost open part ends.
+        drawing: The picture.
+        scale: The largest advantage, by size.
+    """
 
     record: TreeRecord
-    runs: list[Run]
+    nesting: tuple[Run | None, ...]
     drawing: Drawing
     scale: float
 
@@ -135,7 +142,9 @@ def _view(record: TreeRecord) -> TreeView:
     advantages = [abs(stroke.block.advantage) for stroke in strokes if stroke.block.advantage is not None]
     leaves = [abs(leaf.advantage) for _, _, run in ends for leaf in run.leaves if leaf.advantage is not None]
     drawing = Drawing(width=_WIDTH + _LABEL, height=int(_height(lines + 1)), strokes=tuple(strokes), ends=tuple(ends))
-    return TreeView(record=record, runs=runs, drawing=drawing, scale=max([*advantages, *leaves], default=0.0))
+    return TreeView(
+        record=record, nesting=tuple(_nesting(runs)), drawing=drawing, scale=max([*advantages, *leaves], default=0.0)
+    )
 
 
 def _walk(runs: list[Run], root: float) -> Iterator[tuple[Run, float]]:
@@ -145,6 +154,15 @@ def _walk(runs: list[Run], root: float) -> Iterator[tuple[Run, float]]:
         run, above = pending.pop()
         yield run, above
         pending += [(child, _height(run.row)) for child in reversed(run.children)]
+
+
+def _nesting(runs: list[Run]) -> Iterator[Run | None]:
+    pending: list[Run | None] = [*reversed(runs)]
+    while pending:
+        run = pending.pop()
+        yield run
+        if run is not None:
+            pending += [None, *reversed(run.children)]
 
 
 def _height(row: float) -> float:

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from treepo.tree import FinishReason, Node, Trajectory, Tree, TreeStats
+from treepo.tree import FinishReason, Node, NodePath, Trajectory, Tree, TreeStats
 
-VERSION = 1
+VERSION = 2
 """Rises whenever a reader of the format has to change."""
 
 
@@ -67,7 +67,7 @@ class TrajectoryRecord(_Part):
     """One finished path.
 
     Attributes:
-        nodes: Its node ids, from the first to the leaf.
+        path: Its nodes, from the first to the leaf.
         reason: Why it ended.
         finish_step: The step of its prompt at which it ended, from 1.
         from_fallback: Whether it grew out of a fallback.
@@ -77,7 +77,7 @@ class TrajectoryRecord(_Part):
             token. None where there are no advantages.
     """
 
-    nodes: tuple[int, ...] = Field(min_length=1)
+    path: NodePath
     reason: FinishReason
     finish_step: int
     from_fallback: bool
@@ -98,7 +98,7 @@ class TreeRecord(_Part):
         stats: What growing the tree took: the fields of `treepo.tree.TreeStats`, and whatever the trainer adds.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     step: int
     prompt: PromptRecord
     nodes: tuple[NodeRecord, ...]
@@ -113,15 +113,10 @@ class TreeRecord(_Part):
             known[node.id] = node
         for number, trajectory in enumerate(self.trajectories):
             _check_trajectory(number, trajectory, known)
-        unused = known.keys() - {node for trajectory in self.trajectories for node in trajectory.nodes}
+        unused = known.keys() - {node for trajectory in self.trajectories for node in trajectory.path.node_ids}
         if unused:
             raise ValueError(f"node {min(unused)} lies on no trajectory")
         return self
-
-    def path(self, trajectory: TrajectoryRecord) -> list[NodeRecord]:
-        """The nodes of one of the trajectories, from the first to the leaf."""
-        by_id = {node.id: node for node in self.nodes}
-        return [by_id[node] for node in trajectory.nodes]
 
     def tree(self) -> Tree:
         """The tree as it was grown.
@@ -140,7 +135,7 @@ class TreeRecord(_Part):
             prompt_tokens=self.prompt.tokens,
             trajectories=tuple(
                 Trajectory(
-                    path=tuple(nodes[node] for node in trajectory.nodes),
+                    nodes=tuple(nodes[node] for node in trajectory.path.node_ids),
                     reason=trajectory.reason,
                     finish_step=trajectory.finish_step,
                     from_fallback=trajectory.from_fallback,
@@ -184,11 +179,14 @@ def _check_node(node: NodeRecord, known: Mapping[int, NodeRecord]) -> None:
 
 
 def _check_trajectory(number: int, trajectory: TrajectoryRecord, known: Mapping[int, NodeRecord]) -> None:
-    missing = [node for node in trajectory.nodes if node not in known]
+    missing = [node for node in trajectory.path.node_ids if node not in known]
     if missing:
         raise ValueError(f"trajectory {number} names node {missing[0]}, which is not there")
-    path = [known[node] for node in trajectory.nodes]
-    if path[0].parent is not None or any(before.id != node.parent for before, node in pairwise(path)):
+    path = [known[node] for node in trajectory.path.node_ids]
+    for node, length in zip(path, trajectory.path.node_lengths, strict=True):
+        if length != len(node.tokens):
+            raise ValueError(f"trajectory {number}: node {node.id} has {len(node.tokens)} tokens, by its path {length}")
+    if not path or path[0].parent is not None or any(before.id != node.parent for before, node in pairwise(path)):
         raise ValueError(f"trajectory {number}: its nodes are no path from the root")
     advantages = trajectory.advantages
     if advantages is None:

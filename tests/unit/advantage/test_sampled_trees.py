@@ -67,7 +67,7 @@ class Batch:
         self.trees = [grow(prompt, options) for prompt in range(prompts)]
         self.leaves = [(tree, leaf) for tree in self.trees for leaf in tree.trajectories]
         self.rows = [
-            TreeRow(prompt_id=tree.prompt_id, node_ids=tuple(leaf.node_ids), node_lengths=tuple(leaf.node_lengths))
+            TreeRow(prompt_id=tree.prompt_id, node_ids=leaf.path.node_ids, node_lengths=leaf.path.node_lengths)
             for tree, leaf in self.leaves
         ]
         draw = random.Random(0)

@@ -116,7 +116,7 @@ def test_shared_tokens_are_decoded_once_and_stand_behind_all_before_them() -> No
         prompt_id="p",
         prompt_tokens=[1] * 10,
         trajectories=tuple(
-            Trajectory(path=(shared, leaf), reason=FinishReason.EOS, finish_step=2, from_fallback=False)
+            Trajectory(nodes=(shared, leaf), reason=FinishReason.EOS, finish_step=2, from_fallback=False)
             for leaf in leaves
         ),
         stats=tree_stats(),

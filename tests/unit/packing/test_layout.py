@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treepo.packing import Layout, Rows, lay_out, walk_paths, walk_rows, walk_trees
+from treepo.tree import NodePath
 
 TOKENS = st.lists(st.integers(0, 2), max_size=6)
 
@@ -126,8 +127,7 @@ def test_node_paths_and_tokens_tell_the_same_tree(data: st.DataObject):
     by_paths = walk_paths(
         rows=range(len(paths)),
         prompt_length=lengths[0],
-        node_ids=paths,
-        node_lengths=[tuple(lengths[node] for node in path) for path in paths],
+        paths=[NodePath(node_ids=path, node_lengths=tuple(lengths[node] for node in path)) for path in paths],
     )
     (by_tokens,) = walk_trees(rows)
     assert by_paths.size == by_tokens.size == len(lay_out(rows))

@@ -12,7 +12,7 @@ GROUND = {"config", "datasets", "rewards"}
 ALLOWED: dict[str, set[str]] = {
     "tree": set(),
     "advantage": set(),
-    "packing": set(),
+    "packing": {"tree"},
     "rollout": {"tree"},
     "viewer": {"tree"},
     "quickstart": set(),

@@ -12,7 +12,7 @@ from scripted_decoder import ResubmittingEngine, ScriptedDecoder
 
 from treepo.config import load_config
 from treepo.rollout import Chunk, InEngine, RolloutError, grow_tree
-from treepo.tree import SegmentRequest, Tree, TreeSampler
+from treepo.tree import NodePath, SegmentRequest, Tree, TreeSampler
 
 PROMPT = [1, 2, 3]
 OPTIONS: dict[str, Any] = {"width": 8, "segment_length": 8, "max_depth": 4, "max_divergence": 2}
@@ -32,17 +32,17 @@ def make_sampler(max_response_length: int = 32, **options: Any) -> TreeSampler:
 def ask(request_id: int, *, max_tokens: int = 8, reach: int = 32, parent: int | None = None) -> SegmentRequest:
     return SegmentRequest(
         id=request_id,
-        path=(),
+        nodes=(),
         max_tokens=max_tokens,
         reach=reach,
         continues=parent is not None,
-        parent=parent,
+        parent_request=parent,
         seed=request_id,
     )
 
 
-def shape(tree: Tree) -> list[tuple[list[int], list[int], str]]:
-    return [(trajectory.node_ids, trajectory.tokens, trajectory.reason.value) for trajectory in tree.trajectories]
+def shape(tree: Tree) -> list[tuple[NodePath, list[int], str]]:
+    return [(trajectory.path, trajectory.tokens, trajectory.reason.value) for trajectory in tree.trajectories]
 
 
 async def test_a_tree_opens_one_request_per_trajectory_and_recomputes_nothing_at_a_plain_boundary() -> None:
@@ -158,6 +158,56 @@ async def test_a_request_that_ends_before_its_time_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="segment 1 at 0 of 8 tokens"):
         await engine.decode_segment(PROMPT, ask(1, parent=0))
     await engine.close()
+
+
+@pytest.mark.parametrize("unread", [0, 3])
+async def test_an_empty_last_chunk_is_an_error_whether_tokens_wait_or_not(unread: int) -> None:
+    class EndsLate(ScriptedDecoder):
+        async def decode(
+            self, tokens: list[int], *, request_id: int, max_tokens: int, seed: int
+        ) -> AsyncGenerator[Chunk, None]:
+            said: dict[str, Any] = {"cached_tokens": 0, "weight_version": 1}
+            yield Chunk(tokens=[7] * 8, log_probs=[-1.0] * 8, last=False, stopped=False, **said)
+            yield Chunk(tokens=[], log_probs=[], last=False, stopped=False, **said)
+            yield Chunk(tokens=[7] * unread, log_probs=[-1.0] * unread, last=False, stopped=False, **said)
+            yield Chunk(tokens=[], log_probs=[], last=True, stopped=True, **said)
+
+    engine = InEngine(EndsLate())
+    segment = await engine.decode_segment(PROMPT, ask(0))
+    assert (list(segment.tokens), segment.stopped) == ([7] * 8, False), "a chunk between may be empty"
+    with pytest.raises(RuntimeError, match="the engine ended a request with an empty chunk"):
+        await engine.decode_segment(PROMPT, ask(1, parent=0))
+    await engine.close()
+
+
+async def test_closing_ends_every_request_although_its_caller_is_cancelled_meanwhile() -> None:
+    let_go_of: set[int] = set()
+
+    class SlowToLetGo(ScriptedDecoder):
+        async def decode(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
+            try:
+                async for chunk in super().decode(*args, **kwargs):
+                    yield chunk
+            finally:
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                let_go_of.add(kwargs["request_id"])
+
+    decoder = SlowToLetGo(branching=True, stop_chance=0.0)
+    decoder.held = {0, 1}
+    engine = InEngine(decoder)
+    waiting = [asyncio.ensure_future(engine.decode_segment(PROMPT, ask(number))) for number in range(2)]
+    while len(decoder.running) < 2:
+        await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    closing = asyncio.create_task(engine.close())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert let_go_of == {0, 1}
 
 
 async def test_only_the_segment_that_opened_a_request_counts_its_prefix() -> None:

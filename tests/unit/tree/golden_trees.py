@@ -80,7 +80,7 @@ def record(case: str) -> dict[str, Any]:
             {
                 "step": entry.step,
                 "id": entry.request.id,
-                "parent": entry.request.parent,
+                "parent": entry.request.parent_request,
                 "continues": entry.request.continues,
                 "prefix": entry.prefix,
                 "most": entry.request.max_tokens,
@@ -92,8 +92,8 @@ def record(case: str) -> dict[str, Any]:
         "tree": picture(tree).splitlines(),
         "trajectories": [
             {
-                "nodes": trajectory.node_ids,
-                "texts": [decode(node.tokens) for node in trajectory.path],
+                "nodes": list(trajectory.path.node_ids),
+                "texts": [decode(node.tokens) for node in trajectory.nodes],
                 "reason": trajectory.reason,
                 "step": trajectory.finish_step,
                 "fallback": trajectory.from_fallback,

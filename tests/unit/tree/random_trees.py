@@ -140,7 +140,7 @@ def check_tree(sampler: TreeSampler, tree: Tree, history: list[Asked]) -> None:
 
 def parents_of(history: list[Asked]) -> Counter[int]:
     """How many requests went on from each request's segment."""
-    return Counter(asked.request.parent for asked in history if asked.request.parent is not None)
+    return Counter(asked.request.parent_request for asked in history if asked.request.parent_request is not None)
 
 
 def _check_steps(sampler: TreeSampler, tree: Tree, history: list[Asked]) -> None:
@@ -151,20 +151,20 @@ def _check_steps(sampler: TreeSampler, tree: Tree, history: list[Asked]) -> None
     for asked in history:
         request = asked.request
         assert request.max_tokens == min(config.segment_length, sampler.max_response_length - len(asked.prefix))
-        if request.parent is None:
+        if request.parent_request is None:
             assert not request.continues
             depth[request.id] = 1 + math.ceil(len(asked.prefix) / config.segment_length)
             earlier = [other.text for other in history if other.step < asked.step]
             assert not asked.prefix or any(text.startswith(asked.prefix) and text != asked.prefix for text in earlier)
         else:
-            assert asked.prefix == history[request.parent].text, "what is sent is what came back"
-            depth[request.id] = 1 + depth[request.parent]
+            assert asked.prefix == history[request.parent_request].text, "what is sent is what came back"
+            depth[request.id] = 1 + depth[request.parent_request]
         assert depth[request.id] <= config.max_depth
-    continued = [asked.request.parent for asked in history if asked.request.continues]
+    continued = [asked.request.parent_request for asked in history if asked.request.continues]
     assert sorted(parent for parent in continued if parent is not None) == sorted(children), "goes on exactly once"
     for step, asked in _steps(history):
         finished = sum(trajectory.finish_step < step for trajectory in tree.trajectories)
-        active = {entry.request.parent for entry in asked if entry.request.parent is not None}
+        active = {entry.request.parent_request for entry in asked if entry.request.parent_request is not None}
         assert len(asked) + finished <= sampler.width
         if step > 1 and active:
             before = sum(entry.step == step - 1 for entry in history)
@@ -198,7 +198,7 @@ def _check_trajectories(sampler: TreeSampler, tree: Tree, history: list[Asked]) 
         assert decode(trajectory.tokens) == asked.text
         assert trajectory.log_probs == log_probs_of(asked.text)
         assert trajectory.finish_step == asked.step
-        assert trajectory.length == len(asked.text) == sum(trajectory.node_lengths) <= sampler.max_response_length
+        assert trajectory.length == len(asked.text) == sum(trajectory.path.node_lengths) <= sampler.max_response_length
         assert trajectory.reason is expected_reason(sampler, asked, history)
         assert trajectory.from_fallback == _from_fallback(asked, history)
     for asked in history:
@@ -207,15 +207,15 @@ def _check_trajectories(sampler: TreeSampler, tree: Tree, history: list[Asked]) 
 
 
 def _from_fallback(asked: Asked, history: list[Asked]) -> bool:
-    while asked.request.parent is not None:
-        asked = history[asked.request.parent]
+    while asked.request.parent_request is not None:
+        asked = history[asked.request.parent_request]
     return asked.step > 1
 
 
 def _depth(asked: Asked, history: list[Asked], segment_length: int) -> int:
-    if asked.request.parent is None:
+    if asked.request.parent_request is None:
         return 1 + math.ceil(len(asked.prefix) / segment_length)
-    return 1 + _depth(history[asked.request.parent], history, segment_length)
+    return 1 + _depth(history[asked.request.parent_request], history, segment_length)
 
 
 def expected_reason(sampler: TreeSampler, asked: Asked, history: list[Asked]) -> FinishReason | None:
@@ -262,12 +262,12 @@ def _check_nodes(tree: Tree) -> None:
     """A node has one content and one prefix; what trajectories share, they share as nodes."""
     places: dict[int, tuple[tuple[int, ...], str]] = {}
     for trajectory in tree.trajectories:
-        ids = tuple(trajectory.node_ids)
-        for depth, node in enumerate(trajectory.path):
+        ids = tuple(trajectory.path.node_ids)
+        for depth, node in enumerate(trajectory.nodes):
             assert len(node.tokens) == len(node.log_probs) > 0
             assert node.id > 0
             assert places.setdefault(node.id, (ids[:depth], decode(node.tokens))) == (ids[:depth], decode(node.tokens))
-    assert len({tuple(trajectory.node_ids) for trajectory in tree.trajectories}) == len(tree.trajectories)
+    assert len({tuple(trajectory.path.node_ids) for trajectory in tree.trajectories}) == len(tree.trajectories)
     distinct = sum(len(text) for _, text in places.values())
     if tree.stats.dropped == 0:
         assert distinct == tree.stats.tokens_generated, "no token is lost or invented"
@@ -276,8 +276,8 @@ def _check_nodes(tree: Tree) -> None:
 
 def _check_stats(config: TreePOConfig, tree: Tree, history: list[Asked]) -> None:
     stats = tree.stats
-    fallback_steps = sorted({asked.step for asked in history if asked.request.parent is None} - {1})
-    assert stats.segments == stats.requests == len(history)
+    fallback_steps = sorted({asked.step for asked in history if asked.request.parent_request is None} - {1})
+    assert stats.segments == len(history)
     assert stats.steps == history[-1].step
     assert stats.fallbacks == len(fallback_steps)
     before = [t for t in tree.trajectories if not fallback_steps or t.finish_step < fallback_steps[0]]

@@ -128,7 +128,7 @@ def trajectory(*nodes: str, reason: FinishReason = FinishReason.EOS, log_probs: 
     for index, text in enumerate(nodes):
         path.append(Node(id=index + 1, tokens=encode(text), log_probs=given[: len(text)]))
         given = given[len(text) :]
-    return Trajectory(path=tuple(path), reason=reason, finish_step=1, from_fallback=False)
+    return Trajectory(nodes=tuple(path), reason=reason, finish_step=1, from_fallback=False)
 
 
 def picture(tree: Tree) -> str:
@@ -136,8 +136,8 @@ def picture(tree: Tree) -> str:
     children: dict[tuple[int, ...], dict[int, str]] = {}
     ends: dict[tuple[int, ...], FinishReason] = {}
     for finished in tree.trajectories:
-        ids = tuple(finished.node_ids)
-        for depth, node in enumerate(finished.path):
+        ids = tuple(finished.path.node_ids)
+        for depth, node in enumerate(finished.nodes):
             children.setdefault(ids[:depth], {})[node.id] = decode(node.tokens)
         ends[ids] = finished.reason
     lines = [PROMPT]

@@ -94,7 +94,7 @@ def test_softmax_is_a_distribution_at_any_size():
 
 
 def test_scores_are_sum_mean_or_last_segment():
-    path = trajectory("ab", "c", log_probs=[-1.0, -2.0, -6.0]).path
+    path = trajectory("ab", "c", log_probs=[-1.0, -2.0, -6.0]).nodes
     scores = PathScores()
     assert scores.score(path, LogProbScore.SUM) == -9.0
     assert scores.score(path, LogProbScore.MEAN) == -3.0

@@ -5,10 +5,12 @@ import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted_trees import encode, trajectory
 
-from treepo.tree import Node, SegmentRequest
-from treepo.tree.node import locate, path_length, split_node
+from treepo.tree import Node, NodePath, SegmentRequest
+from treepo.tree.node import locate, split_node
 
 
 def test_a_split_keeps_every_token_beside_its_log_prob():
@@ -26,16 +28,15 @@ def test_a_split_at_a_boundary_is_a_mistake(at: int):
 
 
 def test_places_in_a_path_are_exact_at_boundaries():
-    path = trajectory("abcd", "e", "fg").path
+    path = trajectory("abcd", "e", "fg").nodes
     assert [locate(path, position) for position in range(7)] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (2, 1)]
-    assert path_length(path) == 7
     with pytest.raises(AssertionError):
         locate(path, 7)
 
 
 def test_a_request_says_all_tokens_before_it():
     request = SegmentRequest(
-        id=0, path=trajectory("ab", "c").path, max_tokens=4, reach=4, continues=False, parent=None, seed=0
+        id=0, nodes=trajectory("ab", "c").nodes, max_tokens=4, reach=4, continues=False, parent_request=None, seed=0
     )
     prompt = encode("?!")
     assert request.prefix_tokens(prompt) == encode("?!abc")
@@ -46,7 +47,7 @@ def test_a_trajectory_describes_its_path():
     finished = trajectory("ab", "c")
     assert finished.tokens == encode("abc")
     assert finished.log_probs == [-97.0, -98.0, -99.0]
-    assert (finished.length, finished.node_ids, finished.node_lengths) == (3, [1, 2], [2, 1])
+    assert (finished.length, finished.path) == (3, NodePath(node_ids=(1, 2), node_lengths=(2, 1)))
 
 
 def test_nodes_store_eight_bytes_a_token():
@@ -54,6 +55,19 @@ def test_nodes_store_eight_bytes_a_token():
     assert node.length == len(node.tokens) == len(node.log_probs) == 1000
     # Beside the numbers: the object itself and the headers of its two stores.
     assert sys.getsizeof(node) + sys.getsizeof(node._tokens) + sys.getsizeof(node._log_probs) < 8000 + 200
+
+
+@pytest.mark.parametrize(("tokens", "log_probs"), [([], []), ([], [-1.0, -2.0]), ([1], []), ([1], [-1.0, -2.0])])
+def test_a_node_has_tokens_and_one_log_prob_for_each(tokens: list[int], log_probs: list[float]):
+    with pytest.raises(ValueError, match=f"node 7 has {len(tokens)} tokens and {len(log_probs)} log-probs"):
+        Node(id=7, tokens=tokens, log_probs=log_probs)
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 256, 258, 2**24, 2**25, 2**31 - 1]), min_size=1, max_size=12))
+def test_a_token_is_found_where_it_is_first_and_not_across_tokens(tokens: list[int]):
+    node = Node(id=1, tokens=tokens, log_probs=[-1.0] * len(tokens))
+    for token in (0, 1, 2, 256, 2**24):
+        assert node.position(token) == (tokens.index(token) if token in tokens else None)
 
 
 def test_a_node_never_changes():

@@ -89,7 +89,7 @@ def test_a_global_seed_does_not_matter():
 def test_paths_share_their_nodes_as_objects():
     tree = grow(make_sampler(), lambda request: "wxyz")
     first, second = tree.trajectories[:2]
-    assert first.path[0] is second.path[0]
+    assert first.nodes[0] is second.nodes[0]
 
 
 def test_prompts_do_not_wait_for_each_other():

@@ -1,7 +1,9 @@
 """What the sampler refuses, and how it says so."""
 
+import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,6 +27,12 @@ def answered(request: SegmentRequest, **changes: Any) -> Segment:
         ({"tokens": [1] * 5, "log_probs": [0.0] * 5}, "request 0 asked for 1 to 4 tokens, the engine gave 5"),
         ({"log_probs": [-1.0]}, "request 0 has 2 tokens but 1 log-probs; they must align"),
         ({"log_probs": [-1.0] * 3}, "request 0 has 2 tokens but 3 log-probs; they must align"),
+        ({"log_probs": [-1.0, -math.inf]}, "request 0 gives token 98 the log-prob -inf; it must be finite"),
+        ({"log_probs": [math.nan, -1.0]}, "request 0 gives token 97 the log-prob nan; it must be finite"),
+        ({"log_probs": [math.inf, -math.inf]}, "request 0 gives token 97 the log-prob inf; it must be finite"),
+        ({"log_probs": [-1.0, -1e39]}, "request 0 gives token 98 the log-prob -1e+39; it must be finite"),
+        ({"tokens": encode("$b")}, "request 0 went on behind end token 36, token 1 of 2"),
+        ({"tokens": encode("a$b$"), "log_probs": [-1.0] * 4}, "request 0 went on behind end token 36, token 2 of 4"),
     ],
 )
 def test_a_wrong_segment_names_the_prompt_and_leaves_no_trace(changes: dict[str, Any], problem: str):
@@ -35,6 +43,40 @@ def test_a_wrong_segment_names_the_prompt_and_leaves_no_trace(changes: dict[str,
     assert str(refused.value) == f"prompt step 3 prompt 14: {problem}"
     assert sampler.receive(answered(first)) == []
     assert len(sampler.receive(answered(second))) == 4
+
+
+def test_the_least_log_prob_of_single_precision_is_taken():
+    sampler = make_sampler(width_override=1)
+    (request,) = sampler.start()
+    least = -3.4028234663852886e38
+    sampler.receive(answered(request, log_probs=[least, least], stopped=True))
+    assert sampler.tree().trajectories[0].log_probs == [least, least]
+
+
+def test_a_decoder_of_text_that_fails_leaves_the_request_open():
+    broken = True
+
+    def decode_or_fail(tokens: Sequence[int]) -> str:
+        if broken:
+            raise RuntimeError("no such token")
+        return decode(tokens)
+
+    sampler = TreeSampler(
+        prompt_id="p",
+        prompt_tokens=[1],
+        config=small_config(),
+        max_response_length=12,
+        eos_token_ids=frozenset(),
+        decode=decode_or_fail,
+        width=1,
+    )
+    (request,) = sampler.start()
+    with pytest.raises(RuntimeError, match="no such token"):
+        sampler.receive(answered(request, stopped=True))
+    assert not sampler.done
+    broken = False
+    assert sampler.receive(answered(request, stopped=True)) == []
+    assert sampler.tree().stats.segments == 1
 
 
 def test_a_request_is_answered_once():
@@ -131,6 +173,7 @@ def test_a_wrong_number_of_active_prompts_is_refused(count: int):
     )
     with pytest.raises(ValueError, match=f"prompt p: active_prompts gave {count}, but this prompt is growing"):
         grow(sampler, lambda request: "abcd")
+    assert not sampler.done
 
 
 def test_too_many_short_trajectories_are_an_error_that_names_the_prompt():
@@ -141,6 +184,15 @@ def test_too_many_short_trajectories_are_an_error_that_names_the_prompt():
         "prompt step 1 prompt 2: more than treepo.max_dropped=5 trajectories were shorter than "
         "treepo.min_trajectory_length=3: lower the latter"
     )
+    # Nothing of it passes for a tree.
+    sampler = make_sampler(prompt_id="p", min_trajectory_length=3, max_dropped=1)
+    first, second = sampler.start()
+    sampler.receive(segment(first, "a$"))
+    with pytest.raises(ValueError, match=r"treepo\.max_dropped=1"):
+        sampler.receive(segment(second, "a$"))
+    assert not sampler.done
+    with pytest.raises(ValueError, match="prompt p: there is no tree, its last step failed"):
+        sampler.tree()
     # Exactly as many are allowed.
     script = dict.fromkeys(range(5), "a$") | dict.fromkeys(range(5, 30), "abc$")
     assert grow(make_sampler(min_trajectory_length=3, max_dropped=5), by_request(script)).stats.dropped == 5

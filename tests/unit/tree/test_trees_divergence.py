@@ -64,7 +64,7 @@ def test_scores_look_at_the_path_or_at_its_last_segment(score: str, forked: int)
         ),
         filled({0: "z", 1: "mm", 2: "a", 3: "b"}),
     )
-    assert [entry.request.parent for entry in history if entry.step == 3 and not entry.request.continues] == [
+    assert [entry.request.parent_request for entry in history if entry.step == 3 and not entry.request.continues] == [
         2 + forked
     ]
 
@@ -78,7 +78,7 @@ def test_a_schedule_reads_the_progress_of_the_training():
     forks = []
     for progress in (0.0, 1.0):
         tree = grow(make_sampler(training_progress=progress, **options), filled({0: "aaaa", 1: "zzzz"}))
-        forks.append(sorted(trajectory.node_ids[0] for trajectory in tree.trajectories))
+        forks.append(sorted(trajectory.path.node_ids[0] for trajectory in tree.trajectories))
     assert forks == [[1, 2, 2, 2], [1, 1, 2, 2]]
 
 

@@ -29,7 +29,9 @@ def test_without_an_end_the_tree_doubles_to_its_width_and_runs_full():
 
 def test_requests_of_a_step_follow_their_parents_and_the_first_continues():
     _, history = grow_with_history(make_sampler(), filled({0: "abcd", 1: "efgh"}))
-    asked = [(entry.request.id, entry.prefix, entry.request.parent, entry.request.continues) for entry in history[:6]]
+    asked = [
+        (entry.request.id, entry.prefix, entry.request.parent_request, entry.request.continues) for entry in history[:6]
+    ]
     assert asked == [
         (0, "", None, False),
         (1, "", None, False),
@@ -43,7 +45,7 @@ def test_requests_of_a_step_follow_their_parents_and_the_first_continues():
 def test_trajectories_come_in_the_order_in_which_they_finish():
     script = {0: "abcd", 1: "ef$", 2: "ghij", 3: "k$", 4: "l$", 5: "m$"}
     tree = grow(make_sampler(), by_request(script))
-    ends = [(trajectory.finish_step, trajectory.node_ids) for trajectory in tree.trajectories]
+    ends = [(trajectory.finish_step, trajectory.path.node_ids) for trajectory in tree.trajectories]
     assert ends == [(1, [2]), (2, [1, 4]), (2, [1, 5]), (3, [1, 3, 6])]
 
 
@@ -169,7 +171,7 @@ def test_a_repetition_across_a_boundary_ends_the_path():
 def test_width_can_be_set_for_one_prompt():
     tree = grow(make_sampler(width=4, width_override=1), filled({}))
     assert len(tree.trajectories) == 1
-    assert grow(make_sampler(width_override=6), filled({})).stats.requests == 2 + 4 + 6
+    assert grow(make_sampler(width_override=6), filled({})).stats.segments == 2 + 4 + 6
 
 
 def test_the_end_of_sequence_is_seen_by_token_or_by_the_engine():

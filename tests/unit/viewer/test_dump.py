@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from treepo.tree import FinishReason, Node, Trajectory, Tree, TreeStats
+from treepo.tree import FinishReason, Node, NodePath, Trajectory, Tree, TreeStats
 from treepo.viewer import DumpError, Row, Scores, TreeRecord, read_records, record_line, tree_from_rows, tree_record
 
 Grow = Callable[..., Tree]
@@ -36,7 +36,7 @@ def test_a_dumped_tree_is_redrawn_to_the_token_and_the_log_prob(
     redrawn = read.tree()
     assert [leaf.tokens for leaf in redrawn.trajectories] == [leaf.tokens for leaf in tree.trajectories]
     assert [leaf.log_probs for leaf in redrawn.trajectories] == [leaf.log_probs for leaf in tree.trajectories]
-    assert [leaf.node_ids for leaf in redrawn.trajectories] == [leaf.node_ids for leaf in tree.trajectories]
+    assert [leaf.path.node_ids for leaf in redrawn.trajectories] == [leaf.path.node_ids for leaf in tree.trajectories]
     assert dataclasses.replace(redrawn, prompt_tokens=[7, 8, 9]) == tree
     # The dump of the redrawn tree is the dump.
     assert again(describe(redrawn), tmp_path) == read
@@ -48,7 +48,7 @@ def test_a_split_node_is_dumped_as_its_two_parts(grow: Grow, describe: Describe)
     assert split, "cuts of 3 tokens fall inside segments of 4"
     for tree in trees:
         record = describe(tree)
-        assert len(record.nodes) == len({node.id for leaf in tree.trajectories for node in leaf.path})
+        assert len(record.nodes) == len({node.id for leaf in tree.trajectories for node in leaf.nodes})
         assert sum(len(node.tokens) for node in record.nodes) == tree.stats.tokens_generated
 
 
@@ -60,7 +60,7 @@ def test_a_record_holds_what_the_trainer_knows(grow: Grow, describe: Describe) -
         piece=lambda token: f"[{token}]",
         extra_stats={"seconds": 0.5},
     )
-    assert (record.version, record.step) == (1, 3)
+    assert (record.version, record.step) == (2, 3)
     assert record.prompt.model_dump() == {
         "uid": "uid-1",
         "text": "<user>?",
@@ -71,7 +71,7 @@ def test_a_record_holds_what_the_trainer_knows(grow: Grow, describe: Describe) -
     assert (first.parent, first.depth, first.start, first.weight_versions) == (None, 1, 0, (4, 5))
     assert first.pieces == tuple(f"[{token}]" for token in first.tokens)
     leaf, dumped = tree.trajectories[2], record.trajectories[2]
-    assert dumped.nodes == tuple(leaf.node_ids)
+    assert dumped.path == leaf.path
     assert (dumped.reason, dumped.finish_step, dumped.from_fallback) == (
         leaf.reason,
         leaf.finish_step,
@@ -79,7 +79,7 @@ def test_a_record_holds_what_the_trainer_knows(grow: Grow, describe: Describe) -
     )
     assert dumped.reward == pytest.approx(-1 / 3)
     assert dumped.reward_extra == {"acc": True}
-    assert dumped.advantages == (0.2,) * len(leaf.path)
+    assert dumped.advantages == (0.2,) * len(leaf.nodes)
     assert record.stats == {**dataclasses.asdict(tree.stats), "seconds": 0.5}
 
 
@@ -93,7 +93,7 @@ def test_advantages_are_one_number_per_node_unless_its_tokens_differ(grow: Grow,
     scores[0] = Scores(reward=1.0, advantages=torch.full((tree.trajectories[0].length,), 0.5).tolist())
     scores[1] = Scores(reward=1.0)
     record = again(tree_record(tree, step=0, scores=scores, decode=lambda tokens: ""), tmp_path)
-    assert record.trajectories[0].advantages == (0.5,) * len(tree.trajectories[0].path)
+    assert record.trajectories[0].advantages == (0.5,) * len(tree.trajectories[0].nodes)
     assert record.trajectories[1].advantages is None
     entries = record.trajectories[2].advantages
     assert entries is not None
@@ -150,9 +150,8 @@ def rows_of(tree: Tree) -> list[Row]:
         Row(
             tokens=leaf.tokens,
             log_probs=leaf.log_probs,
-            node_ids=leaf.node_ids,
-            node_lengths=leaf.node_lengths,
-            node_versions=[node.weight_versions for node in leaf.path],
+            path=leaf.path,
+            node_versions=[node.weight_versions for node in leaf.nodes],
             reason=leaf.reason,
             finish_step=leaf.finish_step,
             from_fallback=leaf.from_fallback,
@@ -172,9 +171,9 @@ def test_the_rows_of_a_batch_give_the_tree_that_they_came_from(grow: Grow, seed:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"node_lengths": [1]}, "row 1: tokens, log_probs and node_lengths disagree"),
-        ({"log_probs": []}, "row 1: tokens, log_probs and node_lengths disagree"),
-        ({"node_versions": []}, "row 1: "),
+        ({"path": NodePath(node_ids=(1,), node_lengths=(99,))}, "row 1: tokens, log_probs and path disagree"),
+        ({"log_probs": []}, "row 1: tokens, log_probs and path disagree"),
+        ({"node_versions": []}, "row 1: [1-9] nodes with weight versions of 0"),
     ],
 )
 def test_rows_that_do_not_fit_their_nodes_are_refused(grow: Grow, change: dict[str, Any], complaint: str) -> None:
@@ -189,7 +188,7 @@ def test_rows_that_differ_in_a_shared_node_are_refused(grow: Grow) -> None:
     tree = grow()
     first, *_ = rows_of(tree)
     other = dataclasses.replace(first, tokens=[token + 1 for token in first.tokens])
-    with pytest.raises(ValueError, match=f"row 1: node {first.node_ids[0]} has other tokens"):
+    with pytest.raises(ValueError, match=f"row 1: node {first.path.node_ids[0]} has other tokens"):
         tree_from_rows(prompt_id="p", prompt_tokens=[], rows=[first, other], stats=dataclasses.asdict(tree.stats))
 
 
@@ -197,9 +196,10 @@ def two_nodes() -> dict[str, Any]:
     """The smallest record with a parent, as JSON."""
     stats = {field.name: 1 for field in dataclasses.fields(TreeStats)}
     node = {"text": "ab", "tokens": [1, 2], "log_probs": [-0.5, -1.5], "weight_versions": [4, 5]}
-    leaf = {"nodes": [1, 2], "reason": "eos", "finish_step": 2, "from_fallback": False, "reward": 1.0}
+    path = {"node_ids": [1, 2], "node_lengths": [2, 2]}
+    leaf = {"path": path, "reason": "eos", "finish_step": 2, "from_fallback": False, "reward": 1.0}
     return {
-        "version": 1,
+        "version": 2,
         "step": 0,
         "prompt": {"uid": "u", "text": "?", "tokens": [5]},
         "nodes": [
@@ -216,7 +216,7 @@ def test_the_smallest_record_reads(tmp_path: Path) -> None:
     file.write_text("\n" + json.dumps(two_nodes()) + "\n\n")
     (record,) = read_records(file)
     expected = Trajectory(
-        path=(
+        nodes=(
             Node(id=1, tokens=[1, 2], log_probs=[-0.5, -1.5], weight_versions=(4, 5)),
             Node(id=2, tokens=[1, 2], log_probs=[-0.5, -1.5], weight_versions=(4, 5)),
         ),
@@ -225,7 +225,6 @@ def test_the_smallest_record_reads(tmp_path: Path) -> None:
         from_fallback=False,
     )
     assert record.tree().trajectories == (expected,)
-    assert record.path(record.trajectories[0]) == list(record.nodes)
 
 
 def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -238,11 +237,15 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def _path(ids: list[int], lengths: list[int]) -> Callable[[dict[str, Any]], None]:
+    return _set("trajectories.0.path", {"node_ids": ids, "node_lengths": lengths})
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (_set("version", 2), "line 2: format version 2, this viewer reads 1"),
-        (lambda record: record.pop("version"), "line 2: format version none, this viewer reads 1"),
+        (_set("version", 1), "line 2: format version 1, this viewer reads 2"),
+        (lambda record: record.pop("version"), "line 2: format version none, this viewer reads 2"),
         (_set("nodes.1.tokens", [1, "2"]), "line 2: nodes.1.tokens.1: Input should be a valid integer"),
         (_set("nodes.1.tokens", []), "line 2: nodes.1.tokens: "),
         (_set("extra", 1), "line 2: extra: Extra inputs are not permitted"),
@@ -254,9 +257,12 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("nodes.1.depth", 1), "line 2: node 2 has depth 1 and start 2, by its parent 2 and 2"),
         (_set("nodes.0.log_probs", [-0.5]), "line 2: node 1 has 2 tokens and 1 log_probs"),
         (_set("nodes.0.pieces", ["a"]), "line 2: node 1 has 2 tokens and 1 pieces"),
-        (_set("trajectories.0.nodes", [1, 3]), "line 2: trajectory 0 names node 3, which is not there"),
-        (_set("trajectories.0.nodes", [2]), "line 2: trajectory 0: its nodes are no path from the root"),
-        (_set("trajectories.0.nodes", [2, 1]), "line 2: trajectory 0: its nodes are no path from the root"),
+        (_path([1, 3], [2, 2]), "line 2: trajectory 0 names node 3, which is not there"),
+        (_path([2], [2]), "line 2: trajectory 0: its nodes are no path from the root"),
+        (_path([2, 1], [2, 2]), "line 2: trajectory 0: its nodes are no path from the root"),
+        (_path([], []), "line 2: trajectory 0: its nodes are no path from the root"),
+        (_path([1, 2], [2, 3]), "line 2: trajectory 0: node 2 has 2 tokens, by its path 3"),
+        (_path([1, 2], [2]), "line 2: trajectories.0.path: a path's nodes need an id and tokens each"),
         (_set("trajectories.0.advantages", [0.5]), "line 2: trajectory 0 has 2 nodes and 1 advantages"),
         (_set("trajectories.0.advantages.1", [0.5]), "line 2: trajectory 0, node 2: 2 tokens and 1 advantages"),
         (_set("trajectories", []), "line 2: trajectories: "),
@@ -288,7 +294,7 @@ def test_a_tree_without_one_of_its_statistics_is_not_redrawn() -> None:
 
 def test_a_node_that_no_trajectory_uses_is_refused(tmp_path: Path) -> None:
     record = two_nodes()
-    record["trajectories"][0] |= {"nodes": [1], "advantages": None}
+    record["trajectories"][0] |= {"path": {"node_ids": [1], "node_lengths": [2]}, "advantages": None}
     with pytest.raises(ValueError, match="node 2 lies on no trajectory"):
         TreeRecord.model_validate(record)
 

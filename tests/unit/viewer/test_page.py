@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -44,11 +45,13 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self.open: list[str] = []
+        self.depths: dict[str, int] = {}
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self.depths |= {str(value): len(self.open) for name, value in attrs if name == "id"}
         if tag not in self.VOID or (tag == "line" and self.get_starttag_text()[-2:] != "/>"):  # pyright: ignore[reportOptionalSubscript]
             self.open.append(tag)
 
@@ -169,7 +172,7 @@ def chain(*leaves: tuple[list[int], float], **options: Any) -> TreeRecord:
             prompt_tokens=[1],
             trajectories=tuple(
                 Trajectory(
-                    path=tuple(Node(id=node, tokens=[node], log_probs=[-1.0]) for node in nodes),
+                    nodes=tuple(Node(id=node, tokens=[node], log_probs=[-1.0]) for node in nodes),
                     reason=FinishReason.EOS,
                     finish_step=1,
                     from_fallback=False,
@@ -180,6 +183,17 @@ def chain(*leaves: tuple[list[int], float], **options: Any) -> TreeRecord:
         ),
         step=0,
         scores=[Scores(reward=advantage, advantages=[advantage] * len(nodes)) for nodes, advantage in leaves],
+        decode=lambda tokens: "x",
+    )
+
+
+def one_leaf(grow: Grow, *nodes: Node, advantages: list[float] | None = None) -> TreeRecord:
+    """A tree of one trajectory."""
+    leaf = Trajectory(nodes=nodes, reason=FinishReason.EOS, finish_step=1, from_fallback=False)
+    return tree_record(
+        Tree(prompt_id="p", prompt_tokens=[1], trajectories=(leaf,), stats=grow().stats),
+        step=0,
+        scores=[Scores(reward=0.0, advantages=advantages)],
         decode=lambda tokens: "x",
     )
 
@@ -210,6 +224,30 @@ def test_nodes_without_a_fork_are_one_run_and_an_end_in_between_parts_it(grow: G
 def test_a_very_long_path_is_drawn(grow: Grow) -> None:
     record = chain((list(range(1, 1501)), 1.0), ([*range(1, 1500), 2000], -1.0), stats=grow().stats)
     assert render_page([record], title="long").count('id="t0-n') == 1501
+
+
+def test_hundreds_of_forks_below_each_other_are_drawn_and_nest(grow: Grow) -> None:
+    # 1 forks into 2 and 1001, 2 into 3 and 1002, and so on.
+    forks = 400
+    leaves = [([*range(1, fork + 1), 1000 + fork], 1.0) for fork in range(1, forks + 1)]
+    page = Page(render_page([chain(*leaves, ([*range(1, forks + 2)], -1.0), stats=grow().stats)], title="deep"))
+    assert page.open == []
+    assert len(page.all("details", **{"class": "run"})) == 2 * forks + 1
+    assert page.depths[f"t0-n{forks + 1}"] - page.depths["t0-n1"] == forks
+
+
+def test_a_token_is_shaded_by_how_unlikely_it_was(grow: Grow) -> None:
+    shades = {0.91: 0, 0.89: 1, 0.51: 1, 0.49: 2, 0.11: 2, 0.09: 3, 0.011: 3, 0.009: 4}
+    record = one_leaf(grow, Node(id=1, tokens=[1] * len(shades), log_probs=[math.log(chance) for chance in shades]))
+    marks = Page(render_page([record], title="shades")).all("i")
+    assert [mark["class"] for mark in marks] == [f"s{shade}" for shade in shades.values()]
+
+
+def test_a_trajectorys_advantage_is_the_mean_over_its_tokens_and_not_over_its_nodes(grow: Grow) -> None:
+    nodes = (Node(id=1, tokens=[1] * 3, log_probs=[-1.0] * 3), Node(id=2, tokens=[1], log_probs=[-1.0]))
+    (run,) = lay_out(one_leaf(grow, *nodes, advantages=[1.0, 2.0, 3.0, 6.0]))
+    assert run.leaves[0].advantage == 3.0
+    assert [block.advantage for block in run.blocks] == [2.0, 6.0]
 
 
 def test_colours_follow_the_sign_of_the_advantage_and_grey_stands_for_none(grow: Grow) -> None:

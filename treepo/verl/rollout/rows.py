@@ -4,14 +4,14 @@ import dataclasses
 from typing import TypedDict
 
 from treepo.advantage import TreeRow
-from treepo.tree import Tree
+from treepo.tree import NodePath, Tree
 
 
 class TreeFields(TypedDict):
     """The entry ``treepo`` of a row's ``extra_fields``; plain values, since it travels between processes."""
 
-    node_ids: list[int]
-    node_lengths: list[int]
+    path: dict[str, list[int]]
+    """The trajectory's way through its tree, as `treepo.tree.NodePath.plain` gives it; `path_of` reads it."""
     node_versions: list[tuple[int, int]]
     """First and last version of the weights that decoded each node."""
     reason: str
@@ -36,9 +36,8 @@ def tree_fields(tree: Tree, *, seconds: float, discarded_tokens: int = 0) -> lis
     stats = {**dataclasses.asdict(tree.stats), "discarded_tokens": discarded_tokens}
     return [
         TreeFields(
-            node_ids=list(trajectory.node_ids),
-            node_lengths=list(trajectory.node_lengths),
-            node_versions=[node.weight_versions for node in trajectory.path],
+            path=trajectory.path.plain(),
+            node_versions=[node.weight_versions for node in trajectory.nodes],
             reason=trajectory.reason.value,
             finish_step=trajectory.finish_step,
             from_fallback=trajectory.from_fallback,
@@ -49,6 +48,12 @@ def tree_fields(tree: Tree, *, seconds: float, discarded_tokens: int = 0) -> lis
     ]
 
 
+def path_of(fields: TreeFields) -> NodePath:
+    """The path of a row's trajectory."""
+    return NodePath.of_plain(fields["path"])
+
+
 def tree_row(uid: str, fields: TreeFields) -> TreeRow:
     """The row as the estimators take it; ``uid`` is verl's id of the prompt group."""
-    return TreeRow(prompt_id=uid, node_ids=tuple(fields["node_ids"]), node_lengths=tuple(fields["node_lengths"]))
+    path = path_of(fields)
+    return TreeRow(prompt_id=uid, node_ids=path.node_ids, node_lengths=path.node_lengths)

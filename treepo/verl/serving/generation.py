@@ -135,8 +135,8 @@ def _of_tree(tree: Tree, *, discarded: int, log_probs: bool) -> Generated:
             finish=trajectory.reason,
             path=TreePath(
                 tree=0,
-                node_ids=tuple(trajectory.node_ids),
-                node_lengths=tuple(trajectory.node_lengths),
+                node_ids=trajectory.path.node_ids,
+                node_lengths=trajectory.path.node_lengths,
                 from_fallback=trajectory.from_fallback,
             ),
         )

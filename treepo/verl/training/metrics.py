@@ -7,7 +7,7 @@ import numpy as np
 
 from treepo.config import TreePOConfig
 from treepo.tree import FinishReason
-from treepo.verl.rollout.rows import TreeFields
+from treepo.verl.rollout.rows import TreeFields, path_of
 from treepo.verl.training.metric_names import DEPTH_SHARE, FINISH_REASON, Metric
 from treepo.verl.training.packing import METRICS
 
@@ -39,10 +39,10 @@ def tree_metrics(
     stats = [entry["tree_stats"] for entry in fields if entry["tree_stats"] is not None]
     assert len(stats) == len(groups), "every tree brings its statistics exactly once"
     total = {name: sum(tree[name] for tree in stats) for name in stats[0]}
-    lengths = [sum(entry["node_lengths"]) for entry in fields]
+    lengths = [path_of(entry).length for entry in fields]
     # A cut splits nodes: depth is counted in segments, not in nodes.
     depths_by_prompt = [
-        [-(-sum(entry["node_lengths"]) // options.segment_length) for entry in group] for group in groups.values()
+        [-(-path_of(entry).length // options.segment_length) for entry in group] for group in groups.values()
     ]
     depths = [depth for of_prompt in depths_by_prompt for depth in of_prompt]
     fallbacks = [tree["fallbacks"] for tree in stats]
@@ -65,7 +65,7 @@ def tree_metrics(
         Metric.TOKENS_RECOMPUTED: total["recomputed_tokens"],
         Metric.TOKENS_DISCARDED: total["discarded_tokens"],
         Metric.TOKENS_SHARING_RATIO: total["tokens_generated"] / max(1, total["tokens_in_trajectories"]),
-        Metric.SEGMENTS_PER_PROMPT: total["requests"] / len(groups),
+        Metric.SEGMENTS_PER_PROMPT: total["segments"] / len(groups),
         Metric.SUBMITTED_PER_PROMPT: total["submitted"] / len(groups),
         Metric.FORKS_PER_PROMPT: total["forks"] / len(groups),
         Metric.TREE_LATENCY_MEAN: float(np.mean(latencies)),

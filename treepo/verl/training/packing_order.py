@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from treepo.packing import Walk, share_by_room, share_over_ranks, walk_paths
-from treepo.verl.rollout.rows import TreeFields
+from treepo.verl.rollout.rows import TreeFields, path_of
 
 
 def packing_order(
@@ -61,8 +61,7 @@ def _trees(
         walk_paths(
             rows=rows,
             prompt_length=prompt_lengths[rows[0]],
-            node_ids=[fields[row]["node_ids"] for row in rows],
-            node_lengths=[fields[row]["node_lengths"] for row in rows],
+            paths=[path_of(fields[row]) for row in rows],
         )
         for rows in groups.values()
     ]

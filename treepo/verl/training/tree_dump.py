@@ -10,7 +10,7 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 
 from treepo.tree import FinishReason
-from treepo.verl.rollout.rows import TreeFields
+from treepo.verl.rollout.rows import TreeFields, path_of
 from treepo.viewer import Row, Scores, record_line, tree_from_rows, tree_record
 
 _FIELDS = [
@@ -73,8 +73,7 @@ def _record(uid: str, places: Sequence[int], columns: dict[str, list[Any]], step
             Row(
                 tokens=columns["responses"][place],
                 log_probs=columns["rollout_log_probs"][place],
-                node_ids=entry["node_ids"],
-                node_lengths=entry["node_lengths"],
+                path=path_of(entry),
                 node_versions=entry["node_versions"],
                 reason=FinishReason(entry["reason"]),
                 finish_step=entry["finish_step"],

@@ -9,7 +9,7 @@ import pytest
 from training_run import ROOT
 
 from treepo.config import load_config
-from treepo.tree import FinishReason
+from treepo.tree import FinishReason, NodePath
 from treepo.verl.rollout.rows import TreeFields
 from treepo.verl.training.metric_names import DEPTH_SHARE, FINISH_REASON, NAMES, Metric
 from treepo.verl.training.metrics import sort_packing_metrics, tree_metrics
@@ -40,7 +40,6 @@ def row(
         "finished_before_fallback": before,
         "steps": 3,
         "segments": 4,
-        "requests": 4,
         "submitted": 3,
         "forks": 1,
         "tokens_generated": 60,
@@ -51,8 +50,7 @@ def row(
         "discarded_tokens": 5,
     }
     return TreeFields(
-        node_ids=list(nodes),
-        node_lengths=list(nodes.values()),
+        path=NodePath(node_ids=tuple(nodes), node_lengths=tuple(nodes.values())).plain(),
         node_versions=[(1, 1)] * len(nodes),
         reason=reason,
         finish_step=len(nodes),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from treepo.tree import NodePath
 from treepo.verl.rollout.rows import TreeFields
 from treepo.verl.training.metrics import sort_packing_metrics
 from treepo.verl.training.packing_order import packing_order
@@ -13,10 +14,9 @@ from treepo.verl.training.packing_order import packing_order
 PROMPT = 10
 
 
-def fields(node_ids: list[int], node_lengths: list[int]) -> TreeFields:
+def fields(node_ids: tuple[int, ...], node_lengths: tuple[int, ...]) -> TreeFields:
     return TreeFields(
-        node_ids=node_ids,
-        node_lengths=node_lengths,
+        path=NodePath(node_ids=node_ids, node_lengths=node_lengths).plain(),
         node_versions=[(0, 0)] * len(node_ids),
         reason="eos",
         finish_step=0,
@@ -30,7 +30,7 @@ def batch(widths: list[int], padding: int, *, seed: int = 0) -> tuple[list[str],
     """Trees of a shared node and one leaf per row, shuffled, with padding rows at the end."""
     rng = random.Random(seed)
     rows = [
-        (f"prompt {tree}", fields([0, leaf], [4 * tree + 1, rng.randint(1, 9)]), False)
+        (f"prompt {tree}", fields((1, 2 + leaf), (4 * tree + 1, rng.randint(1, 9))), False)
         for tree, width in enumerate(widths)
         for leaf in range(width)
     ]
