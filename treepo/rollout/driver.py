@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
+from treepo.rollout.completion import complete
 from treepo.rollout.engine import SegmentEngine
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
@@ -15,7 +16,8 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
     """Grows one prompt's tree.
 
     All requests of a step are in flight together. Prompts are independent: run one call per prompt, as many at once
-    as wanted, and none waits for another. The engine is closed at the end, whatever the end is.
+    as wanted, and none waits for another. The engine is closed at the end, whatever the end is: a cancelled caller gets
+    its cancellation when the engine is closed.
 
     Args:
         sampler: A sampler that was not started yet.
@@ -49,10 +51,16 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
     except Exception as error:
         raise RolloutError(f"prompt {sampler.prompt_id}: its tree could not be grown: {error}") from error
     finally:
-        for task in in_flight:
-            task.cancel()
-        # Those that failed together with the first are looked at too, or asyncio would report each of them.
-        await asyncio.gather(*in_flight, *finished, return_exceptions=True)
-        await engine.close()
+        await complete(_end(in_flight, finished, engine))
     assert sampler.done, "a sampler with no request in flight has finished"
     return sampler.tree()
+
+
+async def _end(
+    in_flight: set[asyncio.Task[Segment]], finished: set[asyncio.Task[Segment]], engine: SegmentEngine
+) -> None:
+    for task in in_flight:
+        task.cancel()
+    # Those that failed together with the first are looked at too, or asyncio would report each of them.
+    await asyncio.gather(*in_flight, *finished, return_exceptions=True)
+    await engine.close()
