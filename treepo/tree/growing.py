@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from treepo.tree.node import FinishReason, Nodes, SegmentRequest
+from treepo.tree.node import FinishReason, Node, Nodes, Segment, SegmentRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,15 @@ class OpenRequest:
     request: SegmentRequest
     path: GrowingPath
     node_id: int
+
+    def node(self, segment: Segment) -> Node:
+        """The node that the answer becomes."""
+        return Node(
+            id=self.node_id,
+            tokens=segment.tokens,
+            log_probs=segment.log_probs,
+            weight_versions=segment.weight_versions,
+        )
 
 
 def at_root(*, from_fallback: bool) -> GrowingPath:

@@ -112,8 +112,7 @@ class TreeSampler:
                 it is kept, and the request stays open. Or more than `max_dropped` trajectories were too short: the
                 sampler then has no tree and never will.
         """
-        wanted = self._open_request(segment.request_id)
-        node = self._make_node(wanted, segment)
+        wanted, node = self._take(segment)
         # Asked before anything is noted: where the caller's `decode` raises, the request stays open.
         grown = self._grow(wanted.path, node, segment)
         del self._wanted[segment.request_id]
@@ -149,20 +148,21 @@ class TreeSampler:
             stats=self._counter.summary(trajectories),
         )
 
-    def _make_node(self, wanted: OpenRequest, segment: Segment) -> Node:
+    def _take(self, segment: Segment) -> tuple[OpenRequest, Node]:
+        """The request that a segment answers, and the node that it becomes."""
+        request_id = segment.request_id
+        wanted = self._wanted.get(request_id)
+        if wanted is None:
+            known = 0 <= request_id < self._counter.requests
+            raise self._error(f"request {request_id} was {'answered before' if known else 'never made'}")
         problem = segment_problem(wanted.request, segment)
         if problem:
             raise self._error(problem)
-        node = Node(
-            id=wanted.node_id,
-            tokens=segment.tokens,
-            log_probs=segment.log_probs,
-            weight_versions=segment.weight_versions,
-        )
+        node = wanted.node(segment)
         problem = end_problem(wanted.request, node, self._eos_token_ids)
         if problem:
             raise self._error(problem)
-        return node
+        return wanted, node
 
     def _grow(self, path: GrowingPath, node: Node, segment: Segment) -> GrowingPath:
         repeated = self._texts.read(path.nodes, node)
@@ -293,13 +293,6 @@ class TreeSampler:
         if count < 1:
             raise self._error(f"active_prompts gave {count}, but this prompt is growing")
         return count
-
-    def _open_request(self, request_id: int) -> OpenRequest:
-        wanted = self._wanted.get(request_id)
-        if wanted is None:
-            known = 0 <= request_id < self._counter.requests
-            raise self._error(f"request {request_id} was {'answered before' if known else 'never made'}")
-        return wanted
 
     def _error(self, problem: str) -> ValueError:
         return ValueError(f"prompt {self.prompt_id}: {problem}")
