@@ -1,16 +1,13 @@
 """Runs a command with its output in a file and a limit on its time, and leaves no process behind."""
 
-import ctypes
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
+from treepo.processes import end_process, end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 60.0
 _TAIL_BYTES = 2000
 
@@ -38,41 +35,18 @@ def run_bounded(command: Sequence[str], log: Path, *, limit: float) -> float:
     start = time.monotonic()
     with log.open("wb") as output:
         # Its own session, so that Ctrl-C reaches it once, through this process.
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=end_with_parent
+        )
         try:
             status = process.wait(timeout=limit)
         except subprocess.TimeoutExpired:
             raise ProcessFailed(f"not done after {limit:.0f} s; {_tail(log)}") from None
         finally:
-            _stop(process)
+            end_process(process, ask=signal.SIGTERM, seconds=_STOP_SECONDS)
     if status != 0:
         raise ProcessFailed(f"ended with status {status}; {_tail(log)}")
     return time.monotonic() - start
-
-
-def end_with_parent() -> None:
-    """Has the kernel interrupt this process when the one that started it dies: no training goes on unwatched."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-    if os.getppid() != parent:
-        raise KeyboardInterrupt
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends what still runs: as Ctrl-C would, then by force, with every process it has started."""
-    if process.poll() is not None:
-        return
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for child in family:
-        if child.is_running():
-            child.kill()
-    psutil.wait_procs(family, timeout=_STOP_SECONDS)
 
 
 def _tail(log: Path) -> str:

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 import ray
 from omegaconf import DictConfig
 
-from benchmarks.learning.process import end_with_parent
 from benchmarks.learning.study import PRESET, Sampling
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve
@@ -34,7 +33,6 @@ def main(arguments: list[str]) -> None:
         ConfigError: The configuration is refused, or another training kept the machine.
     """
     sampling, overrides = Sampling(arguments[0]), arguments[1:]
-    end_with_parent()
     config = compose(PRESET, overrides)
     resolve(config)
     check(config)

@@ -5,7 +5,6 @@ starts. The same command goes on where a run was ended.
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from treepo.evaluation.ask.work import EvaluationError
 from treepo.evaluation.config import compose_evaluation
 from treepo.evaluation.show.console import show_table
 from treepo.evaluation.show.tables import run_tables
+from treepo.processes import outlive_readers, signals_interrupt
 
 _FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
 
@@ -65,13 +65,11 @@ def _evaluate(setup: Setup, console: Console) -> int:
 
     from treepo.verl.serving.evaluation_job import run_evaluation
 
-    # Before and after the generation, which notices signals itself; what nohup ignores stays ignored.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
     folder = setup.config.run_dir
     try:
-        outcome = run_evaluation(setup, console)
+        # Before and after the generation, which notices signals itself.
+        with signals_interrupt():
+            outcome = run_evaluation(setup, console)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command goes on where it was: {folder}\n")
         return _INTERRUPTED
@@ -88,4 +86,5 @@ def _evaluate(setup: Setup, console: Console) -> int:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(main())

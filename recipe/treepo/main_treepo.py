@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.load import adopt_environment, compose, resolve
+from treepo.processes import outlive_readers, signals_interrupt
 
 _REFUSED = 2
 _INTERRUPTED = 130
@@ -81,15 +82,17 @@ def _train(config: DictConfig) -> int:
     from treepo.start.resumption import begin, find_checkpoint, nothing_trained
     from treepo.verl.training.task_runner import TreeTaskRunner
 
-    # A scheduler's signal and a closed terminal end the run as Ctrl-C does, so that Ray takes its processes down.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     before = find_checkpoint(config)
     if (aside := begin(config)) is not None:
         sys.stderr.write(f"warning: {aside}\n")
     try:
-        run_ppo(config, task_runner_class=ray.remote(TreeTaskRunner))
-    except KeyboardInterrupt:
+        # So that Ray takes its processes down.
+        with signals_interrupt():
+            run_ppo(config, task_runner_class=ray.remote(TreeTaskRunner))
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Ray's own handler of SIGTERM exits with the signal's number.
+        if isinstance(ended, SystemExit) and ended.code != signal.SIGTERM:
+            raise
         sys.stderr.write(f"interrupted; the same command goes on from the last checkpoint in {config.run_dir}\n")
         return _INTERRUPTED
     except RayError as error:
@@ -103,4 +106,5 @@ def _train(config: DictConfig) -> int:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(main())

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, tree_options
+from treepo.processes import outlive_readers
 
 PRESET = "cpu_quickstart"
 EVALUATION_PRESET = "quickstart"
@@ -145,4 +146,5 @@ def _stage(name: str, usual: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     app()

@@ -31,7 +31,7 @@ class EndedChild:
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def end(self, number: int, *, seconds: float) -> None:
+    def end(self, *, seconds: float) -> None:
         pass
 
 
@@ -53,8 +53,8 @@ class StubRay:
 class Peer:
     """The other side of a connection, heard by a thread of its own."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.wire = Wire(connection)
+    def __init__(self, connection: socket.socket, secret: str) -> None:
+        self.wire = Wire(connection, secret=secret)
         self.heard: list[Message] = []
         self.longest_silence = 0.0
         self._ended = threading.Event()
@@ -106,12 +106,14 @@ class Scene:
     def worker(self) -> Worker:
         return Worker(self.launch(1), RunFolder(self.run_dir, rank=1), self.loop, self.held)
 
-    def peer(self, connection: socket.socket) -> Peer:
-        self.peers.append(Peer(connection))
+    def peer(self, connection: socket.socket, secret: str | None = None) -> Peer:
+        secret = RunFolder(self.run_dir, rank=1).secret() if secret is None else secret
+        self.peers.append(Peer(connection, secret))
         return self.peers[-1]
 
-    def connect(self, address: str = "127.0.0.1") -> Peer:
-        return self.peer(socket.create_connection((address, self.port), timeout=5))
+    def connect(self, address: str = "127.0.0.1", *, secret: str | None = None) -> Peer:
+        """The other side of a new connection to the head; its secret is the run's unless said otherwise."""
+        return self.peer(socket.create_connection((address, self.port), timeout=5), secret)
 
     def member(self, address: str = "127.0.0.1") -> Peer:
         """A worker that has introduced itself, and beats as workers do."""
@@ -153,7 +155,7 @@ def joining(scene: Scene, address: str = "127.0.0.1") -> tuple[Callable[[], bool
     return comes, is_ready
 
 
-def accepting(scene: Scene, *messages: Message, after: float = 0.0) -> Callable[[], bool]:
+def accepting(scene: Scene, *messages: Message, after: float = 0.0, secret: str | None = None) -> Callable[[], bool]:
     """A scene of a head that takes the worker's connection and says something."""
     server = scene.held.enter_context(socket.create_server(("127.0.0.1", scene.port)))
     begin = time.monotonic() + after
@@ -161,7 +163,7 @@ def accepting(scene: Scene, *messages: Message, after: float = 0.0) -> Callable[
     def accepts() -> bool:
         if time.monotonic() < begin:
             return False
-        peer = scene.peer(server.accept()[0])
+        peer = scene.peer(server.accept()[0], secret)
         for message in messages:
             peer.wire.send(message)
         return True

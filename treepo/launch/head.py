@@ -1,7 +1,6 @@
 """Node 0: gathers the nodes, heads the Ray cluster, runs the job, and tells every node how it ended."""
 
 import secrets
-import signal
 import socket
 import sys
 import time
@@ -37,7 +36,10 @@ class Head:
 
     def __init__(self, launch: Launch, folder: RunFolder, loop: Loop, held: ExitStack) -> None:
         self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
-        self._id, self._token = secrets.token_hex(8), secrets.token_hex(32)
+        self._id = secrets.token_hex(8)
+        # Of the nodes, and of their Ray cluster; one node alone has nobody to share it with.
+        self._secret = folder.secret() if launch.cluster.nodes > 1 else secrets.token_hex(32)
+        self._strangers: set[str] = set()
         self._members: list[_Member] = []
         self._beats = Beats(limit=launch.limits.lost)
         held.callback(self._beats.end)
@@ -62,7 +64,6 @@ class Head:
         self._held.enter_context(sole_private_cluster(cluster=self._id))
         self._loop.every_turn(self._watch)
         if nodes > 1:
-            self._folder.mark(self._id)
             self._listen()
         self._gather(self._child([*job.command, "--check"]))
         if job.done:
@@ -77,7 +78,7 @@ class Head:
         )
         trainer = self._child([*job.command, *self._joining(address)])
         self._loop.until(lambda: trainer.status is not None, seconds=None)
-        trainer.end(signal.SIGTERM, seconds=self._launch.limits.stop)
+        trainer.end(seconds=self._launch.limits.stop)
         return trainer.status or 0
 
     def finish(self, status: int, why: str) -> None:
@@ -89,7 +90,7 @@ class Head:
         """
         stop = self._launch.limits.stop
         for child in self._children:
-            child.end(signal.SIGINT, seconds=stop)
+            child.end(seconds=stop)
         if self._refused:
             # Nodes that are about to come would wait for a head that has gone.
             self._loop.until(self._complete, seconds=stop, interruptible=False)
@@ -109,7 +110,7 @@ class Head:
             loop=self._loop,
             log=self._folder.logs / self._launch.job.log,
             show=True,
-            environment=cluster_environment(self._token),
+            environment=cluster_environment(self._secret),
         )
         self._children.append(child)
         return child
@@ -136,7 +137,7 @@ class Head:
 
     def _accept(self) -> None:
         assert self._server is not None
-        member = _Member(Wire(self._server.accept()[0]))
+        member = _Member(Wire(self._server.accept()[0], secret=self._secret))
         self._loop.watch(member.wire.socket, lambda: self._hear(member))
         self._members.append(member)
 
@@ -149,14 +150,23 @@ class Head:
                     member.ready = True
                 case "failed" if member.rank:
                     self._failure = f"{member} failed: {message.get('why')}"
-                case "apart" if member.rank:
-                    self._folder.say(f"warning: {member} {message.get('why')}", error=True)
         if member.wire.closed:
+            self._note_stranger(member.wire)
             self._loop.forget(member.wire.socket)
             member.wire.close()
             # One that never introduced itself, or was refused, is nobody.
             if not member.rank:
                 self._members.remove(member)
+
+    def _note_stranger(self, wire: Wire) -> None:
+        # Once per host: whoever looks for open ports comes often.
+        if wire.foreign and (host := wire.peer_address) not in self._strangers:
+            self._strangers.add(host)
+            self._folder.say(
+                f"warning: {host} is refused: it does not have {self._folder.secret_file}; a node of this run needs "
+                "run_dir on storage that all nodes share, or a copy of that file",
+                error=True,
+            )
 
     def _welcome(self, member: _Member, message: Message) -> None:
         rank, host = message.get("rank"), str(message.get("host"))
@@ -175,6 +185,8 @@ class Head:
             return
         assert isinstance(rank, int)
         member.rank, member.host = rank, host
+        # So that it knows that it is.
+        member.wire.send({})
         self._beats.add(member.wire)
         self._folder.say(f"{member} is there")
 
@@ -195,7 +207,7 @@ class Head:
 
         there = self._loop.until(settled, seconds=self._left())
         if check.status:
-            check.end(signal.SIGTERM, seconds=1.0)
+            check.end(seconds=1.0)
             self._refused = True
             raise ConfigError("the configuration is refused; the reason stands above")
         if not there:
@@ -225,14 +237,14 @@ class Head:
         own = next((member.wire.own_address for member in self._introduced), None)
         resources = self._launch.job.resources
         self._ray = ray = RayNode(
-            resources, rank=0, join=None, address=own, token=self._token, loop=self._loop, logs=self._folder.logs
+            resources, rank=0, join=None, address=own, token=self._secret, loop=self._loop, logs=self._folder.logs
         )
         if not self._loop.until(lambda: ray.cluster_address is not None, seconds=self._left()):
             raise LaunchError(f"Ray did not start on rank 0; its log is {self._folder.logs}/ray-rank-0.log")
         address = ray.cluster_address
         assert address is not None
         for member in self._introduced:
-            member.wire.send({"kind": "start", "address": address, "cluster": self._id, "token": self._token})
+            member.wire.send({"kind": "start", "address": address, "cluster": self._id})
         if not self._loop.until(lambda: all(member.ready for member in self._introduced), seconds=self._left()):
             late = ", ".join(str(member) for member in self._introduced if not member.ready)
             raise LaunchError(f"Ray did not start within {self._launch.limits.join:.0f} s on {late}")

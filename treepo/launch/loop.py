@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from treepo.launch.errors import Interrupted
+from treepo.processes import heeded
 
 _TICK_SECONDS = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -23,8 +24,8 @@ class Loop:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Loop":
-        """Takes the signals over."""
-        self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        """Takes the signals over, but for those that are ignored."""
+        self._handlers = {number: signal.signal(number, self._note) for number in heeded(*_SIGNALS)}
         return self
 
     def __exit__(

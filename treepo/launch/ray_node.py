@@ -7,7 +7,6 @@ node's processes and takes them along when it ends, so the node is that one chil
 import os
 import shlex
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -142,7 +141,7 @@ class RayNode:
             seconds: After so long it is killed.
             keep_logs: Whether Ray's own logs are moved to the run's.
         """
-        self.child.end(signal.SIGTERM, seconds=seconds)
+        self.child.end(seconds=seconds)
         if keep_logs:
             for logs in self._folder.glob("session_2*/logs"):
                 shutil.copytree(logs, self._logs / "ray" / f"{logs.parent.name}-rank-{self._rank}", symlinks=True)

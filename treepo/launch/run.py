@@ -8,9 +8,9 @@ from treepo.launch.errors import Interrupted, LaunchError
 from treepo.launch.head import Head
 from treepo.launch.job import Launch
 from treepo.launch.loop import Loop
-from treepo.launch.processes import adopt_orphans, end_descendants
 from treepo.launch.run_folder import RunFolder
 from treepo.launch.worker import Worker
+from treepo.processes import adopt_orphans, end_descendants
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 _LAST_SECONDS = 5.0
@@ -22,6 +22,9 @@ def run(launch: Launch) -> int:
     Returns:
         The exit status, the same on every node: the job's own; 1 where the cluster failed, 2 where something was
         refused before the start, 130 after a signal.
+
+    Raises:
+        ConfigError: The run's folder is refused.
     """
     adopt_orphans()
     folder = RunFolder(launch.job.run_dir, rank=launch.cluster.rank)

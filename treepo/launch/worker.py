@@ -14,8 +14,6 @@ from treepo.launch.wire import Beats, Message, Wire
 from treepo.verl.host_lock import sole_private_cluster
 
 _CONNECT_SECONDS = 5.0
-# A client of NFS may hold on to what it last saw in a folder for a minute.
-_SHARED_SECONDS = 90.0
 
 
 class Worker:
@@ -24,6 +22,7 @@ class Worker:
     def __init__(self, launch: Launch, folder: RunFolder, loop: Loop, held: ExitStack) -> None:
         self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
         self._where = f"{launch.cluster.head}:{launch.cluster.port}"
+        self._secret = folder.secret()
         self._wire: Wire | None = None
         self._beats = Beats(limit=launch.limits.lost)
         held.callback(self._beats.end)
@@ -33,8 +32,6 @@ class Worker:
         self._start: Message | None = None
         self._refusal = ""
         self._limit = time.monotonic() + launch.limits.join
-        # Until when the head's mark is looked for in the run's folder; None once that is settled.
-        self._folder_limit: float | None = None
 
     def run(self) -> int:
         """Serves the job.
@@ -96,7 +93,7 @@ class Worker:
                 f"the head cannot be reached at {self._where} within {self._launch.limits.join:.0f} s ({reason}); "
                 f"{place.source}: is that rank 0's host, does the launcher run there, is the port open?"
             )
-        return Wire(found[0])
+        return Wire(found[0], secret=self._secret)
 
     def _hear(self) -> None:
         assert self._wire is not None
@@ -106,9 +103,6 @@ class Worker:
                     self._refusal = f"the head at {self._where} refuses this node: {message.get('why')}"
                 case "start":
                     self._start = message
-                    # An evaluation writes on the head alone.
-                    if self._launch.job.checkpoints is not None:
-                        self._folder_limit = time.monotonic() + _SHARED_SECONDS
                 case "end":
                     self._end = message
 
@@ -120,7 +114,7 @@ class Worker:
             rank=self._launch.cluster.rank,
             join=str(start["address"]),
             address=self._wire.own_address,
-            token=str(start["token"]),
+            token=self._secret,
             loop=self._loop,
             logs=self._folder.logs,
         )
@@ -131,6 +125,12 @@ class Worker:
             return
         if self._refusal:
             raise ConfigError(self._refusal)
+        if self._wire.foreign or (self._wire.closed and not self._wire.heard):
+            raise LaunchError(
+                f"{self._where} hung up: the head has just ended, something else listens there, or this node's "
+                f"{self._folder.secret_file} is not the head's; put run_dir on storage that all nodes share, or copy "
+                "that file from the head"
+            )
         if self._wire.closed:
             raise LaunchError(f"the head at {self._where} is gone: its launcher ended without a word")
         # A head that is still busy with its own start has not begun to beat.
@@ -139,24 +139,8 @@ class Worker:
             raise LaunchError(f"the head at {self._where} is gone: nothing was heard from it for {silence:.0f} s")
         if self._ray is None and self._start is not None:
             self._ray = self._join(self._start)
-        if self._start is not None and self._folder_limit is not None:
-            self._watch_folder(str(self._start["cluster"]), self._folder_limit, self._wire)
         if self._ray is not None:
             self._watch_ray(self._ray, self._wire)
-
-    def _watch_folder(self, launch: str, limit: float, wire: Wire) -> None:
-        """Warns where the run's folder is not the head's: a run may have one per node, but then it is in pieces."""
-        if self._folder.has_mark(launch):
-            self._folder_limit = None
-        elif time.monotonic() > limit:
-            self._folder_limit = None
-            why = (
-                f"does not see the head's files in {self._folder.path}: what a node writes stays there, its part of "
-                "every checkpoint too, and the run goes on only with every rank on its node again; put run_dir on "
-                "storage that all nodes share"
-            )
-            self._folder.say(f"warning: this node {why}", error=True)
-            wire.send({"kind": "apart", "why": why})
 
     def _watch_ray(self, ray: RayNode, wire: Wire) -> None:
         log = f"its log is {self._folder.logs}/ray-rank-{self._launch.cluster.rank}.log"

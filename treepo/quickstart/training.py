@@ -13,6 +13,8 @@ from typing import IO
 
 from rich.console import Console
 
+from treepo.processes import LastingFile, end_process, signals_interrupt
+
 _STEP = re.compile(r"\bstep:(?P<step>\d+) - (?P<metrics>.*)")
 _METRIC = r"(?:^| - ){name}:(?:np\.float\d+\()?(?P<value>-?[\d.e+-]+)"
 _SHOWN = (
@@ -45,7 +47,7 @@ def run_training(command: Sequence[str], log_path: Path, *, console: Console, wh
         KeyboardInterrupt: This process was interrupted or told to end; the training has ended before.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("a", encoding="utf-8") as log:
+    with LastingFile(log_path) as log:
         # Its own session, so that Ctrl-C reaches it once, through this process.
         process = subprocess.Popen(
             command,
@@ -55,36 +57,19 @@ def run_training(command: Sequence[str], log_path: Path, *, console: Console, wh
             errors="replace",
             start_new_session=True,
         )
-        # A closed terminal and a scheduler's signal end the training as Ctrl-C does.
-        before = {
-            number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)
-        }
         assert process.stdout is not None
         try:
-            last = _follow(process.stdout, log, console)
-            status = process.wait()
+            with signals_interrupt():
+                last = _follow(process.stdout, log, console)
+                status = process.wait()
         finally:
-            _stop(process)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            end_process(process, ask=signal.SIGTERM, seconds=_STOP_SECONDS)
     if status != 0:
         console.print("".join(last))
         raise TrainingError(f"{what} ended with status {status}; everything it printed: {log_path}")
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Ends a process that still runs: as Ctrl-C would, and by force where that does not help."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _follow(output: IO[str], log: IO[str], console: Console) -> list[str]:
+def _follow(output: IO[str], log: LastingFile, console: Console) -> list[str]:
     """Copies the output to the log and shows what matters; returns the last lines."""
     lines: Queue[str | None] = Queue()
 
@@ -106,8 +91,7 @@ def _follow(output: IO[str], log: IO[str], console: Console) -> list[str]:
         if line is None:
             return list(last)
         if line:
-            log.write(line)
-            log.flush()
+            log.write(line.encode())
             last.append(line)
         news = line.rstrip() if line.startswith(_PASSED_ON) else step_line(line)
         now = time.monotonic()

@@ -37,24 +37,20 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Pa
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_no_training_outlives_the_process_that_started_it() -> None:
-    trains = (
-        "import time\n"
-        "from benchmarks.learning.process import end_with_parent\n"
-        "end_with_parent()\n"
-        "print('trains', flush=True)\n"
-        "time.sleep(60)\n"
-    )
+def test_no_training_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     starts = (
-        "import subprocess, sys, time\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {trains!r}])\n"
-        "print(child.pid, flush=True)\n"
-        "time.sleep(60)\n"
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from benchmarks.learning.process import run_bounded\n"
+        "trains = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        f"run_bounded([sys.executable, '-c', trains], Path({str(tmp_path / 'log')!r}), limit=60)\n"
     )
-    starter = subprocess.Popen([sys.executable, "-c", starts], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert starter.stdout is not None
-    child = psutil.Process(int(starter.stdout.readline()))
-    assert starter.stdout.readline() == "trains\n"
+    starter = subprocess.Popen([sys.executable, "-c", starts], cwd=ROOT)
+    log, limit = tmp_path / "log", time.monotonic() + 30
+    while not (log.exists() and log.read_text().endswith("\n")):
+        assert time.monotonic() < limit, "the training has started"
+        time.sleep(0.05)
+    child = psutil.Process(int(log.read_text()))
     starter.kill()
     starter.wait()
     _, alive = psutil.wait_procs([child], timeout=20)

@@ -1,6 +1,7 @@
 """The command line: presets, short forms, nodes, the dry run."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -238,6 +239,12 @@ def test_the_script_runs_from_any_folder_and_hands_everything_on(tmp_path: Path)
 
 
 SCRIPTS = sorted(path for place in ("scripts", "recipe") for path in (ROOT / place).rglob("*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_shell_script_can_be_run_as_it_is(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

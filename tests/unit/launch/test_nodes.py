@@ -1,20 +1,26 @@
 """Head and worker without Ray and without a job: whom they count, and what may hold either of them up."""
 
 import os
+import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from node_scene import LOST, EndedChild, Scene, StubRay, accepting, joining
 
-from treepo.launch import head, worker
+from treepo.config import ConfigError
+from treepo.launch import head, run_folder, worker
 from treepo.launch.errors import LaunchError
 from treepo.launch.head import Head
+from treepo.launch.loop import Loop
 from treepo.launch.processes import Child
 from treepo.launch.run_folder import RunFolder
 from treepo.launch.wire import Message
@@ -112,7 +118,7 @@ def test_a_silent_node_is_still_lost(scene: Scene) -> None:
 
 
 def test_taking_down_may_take_longer_than_a_nodes_silence(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(_: EndedChild, number: int, *, seconds: float) -> None:
+    def slowly(_: EndedChild, *, seconds: float) -> None:
         scene.loop.until(lambda: False, seconds=2 * LOST / 3, interruptible=False)
 
     scene.play(*joining(scene))
@@ -137,7 +143,7 @@ def test_missing_nodes_of_a_batch_script_are_told_of_srun(scene: Scene, capsys: 
 # --- a worker
 
 
-START: Message = {"kind": "start", "address": "127.0.0.1:1", "cluster": "this launch", "token": "secret"}
+START: Message = {"kind": "start", "address": "127.0.0.1:1", "cluster": "this launch"}
 
 
 def ending(scene: Scene) -> bool:
@@ -160,47 +166,130 @@ def test_a_head_that_falls_silent_is_lost(scene: Scene) -> None:
     node.finish(1, "")
 
 
-def test_a_shared_folder_is_no_word_worth(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    RunFolder(scene.run_dir, rank=0).mark("this launch")
+def test_a_worker_joins_with_the_secret_of_the_runs_folder(scene: Scene) -> None:
     scene.play(accepting(scene, START), lambda: scene.peers[-1].has("ready"), lambda: ending(scene))
     node = scene.worker()
     assert node.run() == 5
-    assert not scene.peers[-1].has("apart")
     node.finish(5, "")
-    assert "warning" not in capsys.readouterr().err
+    assert [ray["token"] for ray in StubRay.started] == [(scene.run_dir / "secret").read_text()]
 
 
-@pytest.mark.parametrize("earlier", [None, "an earlier launch"])
-def test_a_folder_of_a_nodes_own_is_a_warning_on_both_sides(
-    scene: Scene, earlier: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if earlier is not None:
-        RunFolder(scene.run_dir, rank=0).mark(earlier)
-    monkeypatch.setattr(worker, "_SHARED_SECONDS", 0.5)
-    scene.play(accepting(scene, START), lambda: scene.peers[-1].has("apart"), lambda: ending(scene))
+def test_a_worker_whose_folder_is_not_the_heads_is_refused_and_told_why(scene: Scene) -> None:
+    scene.play(accepting(scene, START, secret="of another folder"))
     node = scene.worker()
-    assert node.run() == 5
-    node.finish(5, "")
-    assert f"does not see the head's files in {scene.run_dir}" in capsys.readouterr().err
+    with pytest.raises(LaunchError, match=r"hung up: .*/run/secret is not the head's; put run_dir on storage"):
+        node.run()
+    node.finish(1, "")
+    assert StubRay.started == []
 
 
-def test_the_head_repeats_a_nodes_warning_with_its_name(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    comes, is_ready = joining(scene)
-
-    def warns() -> bool:
-        scene.peers[-1].wire.send({"kind": "apart", "why": "does not see"})
+def test_a_head_counts_no_node_without_the_secret_and_names_its_host_once(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def intrudes() -> bool:
+        peer = scene.connect("127.0.0.1", secret="of another folder")
+        peer.wire.send({"kind": "hello", "rank": 1, "nodes": 2, "host": "other", "command": ["job"]})
         return True
 
-    scene.play(comes, warns, is_ready)
+    scene.play(
+        intrudes, lambda: scene.peers[0].wire.closed, intrudes, lambda: scene.peers[1].wire.closed, *joining(scene)
+    )
     node = scene.head()
     assert node.run() == 0
     node.finish(0, "")
-    assert "warning: rank 1 (other) does not see" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert errors.count(f"127.0.0.1 is refused: it does not have {scene.run_dir}/secret") == 1
+    assert not scene.peers[0].heard
 
 
-def test_every_launch_leaves_a_mark_of_its_own(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run", rank=0)
-    assert not folder.has_mark("first")
-    for launch in ("first", "second"):
-        folder.mark(launch)
-    assert (folder.has_mark("first"), folder.has_mark("second")) == (False, True)
+def test_a_strangers_brackets_do_not_end_the_head(scene: Scene) -> None:
+    def babbles() -> bool:
+        scene.connect().wire.socket.sendall(b"[" * 100_000 + b"\n")
+        return True
+
+    scene.play(babbles, lambda: scene.peers[0].wire.closed, *joining(scene))
+    node = scene.head()
+    assert node.run() == 0
+    node.finish(0, "")
+
+
+def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    folders = [RunFolder(tmp_path / "run", rank=rank) for rank in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        (secret,) = set(pool.map(RunFolder.secret, folders))
+    assert len(secret) == 64
+    assert stat.S_IMODE(folders[0].secret_file.stat().st_mode) == 0o600
+    assert RunFolder(tmp_path / "other", rank=0).secret() != secret
+
+
+def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path, rank=0)
+    folder.secret()
+    folder.secret_file.chmod(0o640)
+    assert folder.secret() == folder.secret_file.read_text()
+    assert f"chmod 600 {tmp_path}/secret" in capsys.readouterr().err
+
+
+def test_a_secret_that_cannot_be_used_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "_SECRET_SECONDS", 0.1)
+    folder = RunFolder(tmp_path, rank=0)
+    folder.secret_file.write_text("cut")
+    with pytest.raises(ConfigError, match=r"secret is damaged; delete it"):
+        folder.secret()
+    folder.secret_file.unlink()
+    folder.secret_file.mkdir()
+    with pytest.raises(ConfigError, match=r"secret cannot be used \(Is a directory\)"):
+        folder.secret()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"run_dir=.*/file/run cannot be written to \(Not a directory\)"):
+        RunFolder(tmp_path / "file/run", rank=0)
+
+
+# --- signals and output
+
+
+def test_a_signal_that_is_ignored_stays_ignored(scene: Scene) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Loop() as loop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not loop.until(lambda: False, seconds=0.1)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_child_that_ignores_the_end_is_killed_with_all_that_it_started(scene: Scene, tmp_path: Path) -> None:
+    code = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], process_group=0)\n"
+        "print(inner.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    log = tmp_path / "log"
+    child = Child([sys.executable, "-c", code], loop=scene.loop, log=log, environment=os.environ)
+    assert scene.loop.until(lambda: log.read_text().endswith("\n"), seconds=30)
+    child.end(seconds=0.5)
+    assert child.status == 128 + signal.SIGKILL
+    _, alive = psutil.wait_procs(
+        [psutil.Process(int(log.read_text()))] if psutil.pid_exists(int(log.read_text())) else [], 5
+    )
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_log_on_a_full_disk_is_a_warning_and_the_job_runs_on(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "print('first', flush=True); import time; time.sleep(0.5); print('last')"
+    child = Child(
+        [sys.executable, "-c", code], loop=scene.loop, log=Path("/dev/full"), show=True, environment=os.environ
+    )
+    assert scene.loop.until(lambda: child.ended, seconds=30)
+    assert child.status == 0
+    captured = capsys.readouterr()
+    assert captured.out == "first\nlast\n"
+    assert captured.err == "warning: /dev/full: No space left on device; lines are lost\n"

@@ -9,12 +9,21 @@ import pytest
 from treepo.launch.wire import Beats, Wire
 
 
-def pair() -> tuple[Wire, Wire]:
+def sockets() -> tuple[socket.socket, socket.socket]:
     server = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(server.getsockname())
     accepted, _ = server.accept()
     server.close()
-    return Wire(client), Wire(accepted)
+    return client, accepted
+
+
+def pair(here: str = "secret", there: str = "secret") -> tuple[Wire, Wire]:
+    """Two sides that know each other's nonce."""
+    client, accepted = sockets()
+    wires = Wire(client, secret=here), Wire(accepted, secret=there)
+    for wire in wires:
+        assert (wire.receive(), wire.closed, wire.heard) == ([], False, False)
+    return wires
 
 
 def received(wire: Wire, count: int) -> list[dict]:
@@ -24,13 +33,47 @@ def received(wire: Wire, count: int) -> list[dict]:
     return messages
 
 
+class Recorded:
+    """A socket that keeps what is sent through it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.sent = connection, b""
+
+    def sendall(self, data: bytes) -> None:
+        self.sent += data
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.connection, name)
+
+
+def line_of(wire: Wire, message: dict) -> bytes:
+    """What a side would send, unsent."""
+    recorded = Recorded(wire.socket)
+    wire.socket = recorded  # pyright: ignore[reportAttributeAccessIssue]
+    wire.send(message)
+    wire.socket = recorded.connection
+    return recorded.sent
+
+
 def test_messages_come_whole_and_in_order_however_they_are_cut() -> None:
     here, there = pair()
-    here.socket.sendall(b'{"kind": "a"}\n{"ki')
+    lines = b"".join(line_of(here, {"kind": kind}) for kind in "abc")
+    cut = lines.index(b"\n") + 70
+    here.socket.sendall(lines[:cut])
     assert there.receive() == [{"kind": "a"}]
-    here.socket.sendall(b'nd": "b"}\n{"kind": "c"}\n')
+    here.socket.sendall(lines[cut:])
     assert received(there, 2) == [{"kind": "b"}, {"kind": "c"}]
-    assert here.own_address == "127.0.0.1"
+    assert (here.own_address, here.peer_address) == ("127.0.0.1", "127.0.0.1")
+
+
+def test_what_is_sent_before_the_other_sides_nonce_has_come_is_sent_after_it() -> None:
+    client, accepted = sockets()
+    here = Wire(client, secret="secret")
+    here.send({"kind": "a"})
+    here.send({"kind": "b"})
+    there = Wire(accepted, secret="secret")
+    here.receive()
+    assert received(there, 2) == [{"kind": "a"}, {"kind": "b"}]
 
 
 def test_the_end_of_the_other_side_is_seen() -> None:
@@ -39,15 +82,55 @@ def test_the_end_of_the_other_side_is_seen() -> None:
     here.close()
     assert received(there, 1) == [{"kind": "last"}]
     assert there.receive() == []
-    assert there.closed
+    assert (there.closed, there.foreign, there.heard) == (True, False, True)
 
 
-@pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\n\r\n", b"[1]\n"])
-def test_a_stranger_is_hung_up_on(words: bytes) -> None:
-    here, there = pair()
-    here.socket.sendall(words)
+@pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b"[" * 100_000 + b"\n", b"\xff\n", b"\n"])
+@pytest.mark.parametrize("met", [False, True])
+def test_a_stranger_is_hung_up_on(words: bytes, met: bool) -> None:
+    client, accepted = sockets()
+    there = Wire(accepted, secret="secret")
+    client.sendall(b"0" * 32 + b"\n" + words if met else words)
+    while not there.closed:
+        assert there.receive() == []
+    assert (there.foreign, there.heard) == (True, False)
+
+
+def test_a_side_with_another_secret_is_hung_up_on_and_its_words_are_not_taken() -> None:
+    here, there = pair("secret", "another")
+    here.send({"kind": "hello"})
     assert there.receive() == []
-    assert there.closed
+    assert (there.closed, there.foreign, there.heard) == (True, True, False)
+
+
+def test_what_was_said_before_is_not_taken_again() -> None:
+    here, there = pair()
+    line = line_of(here, {"kind": "ready"})
+    here.socket.sendall(line + line)
+    assert there.receive() == []
+    assert there.foreign
+    _, elsewhere = pair()
+    here.socket.sendall(line)
+    elsewhere.socket = there.socket
+    assert elsewhere.receive() == []
+    assert elsewhere.foreign
+
+
+def test_a_mirror_is_hung_up_on() -> None:
+    client, accepted = sockets()
+    there = Wire(accepted, secret="secret")
+    client.sendall(client.recv(100))
+    assert there.receive() == []
+    assert there.foreign
+
+
+def test_a_secret_never_travels() -> None:
+    client, accepted = sockets()
+    here = Wire(client, secret="secret")
+    accepted.sendall(b"0" * 32 + b"\n")
+    here.receive()
+    here.send({"kind": "hello"})
+    assert b"secret" not in accepted.recv(1000)
 
 
 def test_a_line_without_end_is_hung_up_on() -> None:
@@ -57,7 +140,7 @@ def test_a_line_without_end_is_hung_up_on() -> None:
         assert there.receive() == []
         if there.closed:
             break
-    assert there.closed
+    assert there.foreign
 
 
 def test_a_beat_is_no_message_but_breaks_the_silence(monkeypatch: pytest.MonkeyPatch) -> None:

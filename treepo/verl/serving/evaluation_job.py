@@ -18,6 +18,7 @@ from treepo.evaluation.ask.work import Failure
 from treepo.evaluation.keep.export import write_parquet
 from treepo.evaluation.show.progress import ConsoleProgress
 from treepo.evaluation.show.report import Report, write_report
+from treepo.processes import heeded
 from treepo.rewards.judge import Judge
 from treepo.verl.serving.merging import merged
 
@@ -123,9 +124,8 @@ async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:
         task.cancel()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, cancel)
+    for number in heeded(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, cancel)
     try:
         return await task
     except asyncio.CancelledError:
