@@ -4,6 +4,7 @@ The configuration is composed by Hydra from ``configs/`` and checked whole befor
 """
 
 import argparse
+import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.load import adopt_environment, compose, resolve
+from treepo.launch.socket_paths import check_ray_folder
 from treepo.processes import outlive_readers, signals_interrupt
 
 _REFUSED = 2
@@ -56,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     private = OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local"
     try:
+        if private:
+            check_ray_folder(os.environ, "RAY_TMPDIR", "TMPDIR", below="ray")
         with sole_private_cluster() if private else nullcontext():
             return _train(config)
     except ConfigError as error:

@@ -16,7 +16,7 @@ from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
 from treepo.launch.pools import extra_nodes
-from treepo.launch.ray_node import Resources
+from treepo.launch.ray_node import Resources, check_folder
 from treepo.launch.run import REFUSED, run
 from treepo.start.memory import estimate
 from treepo.start.model_shape import read_shape
@@ -125,6 +125,7 @@ def _check(config: DictConfig, options: argparse.Namespace) -> list[str]:
     # Only here: verl takes seconds to import.
     from treepo.start.checks import check
 
+    check_folder(os.environ)
     warnings = check(config, accept_changes=options.accept_changes)
     done = nothing_left(config)
     return [*warnings, done] if done else warnings

@@ -17,7 +17,7 @@ from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
-from treepo.launch.ray_node import Resources
+from treepo.launch.ray_node import Resources, check_folder
 from treepo.launch.run import REFUSED, run
 from treepo.start.memory import describe_servers
 from treepo.start.model_shape import read_shape
@@ -159,6 +159,7 @@ def _shorthands(options: argparse.Namespace) -> list[str]:
 
 
 def _check(config: DictConfig) -> tuple[str, ...]:
+    check_folder(os.environ)
     setup = check(config)
     sys.stdout.write(f"\n{setup.servers} servers, {setup.prompts_in_flight} prompts in flight\n")
     return setup.warnings

@@ -1,5 +1,6 @@
 """Node 0: gathers the nodes, heads the Ray cluster, runs the job, and tells every node how it ended."""
 
+import os
 import secrets
 import socket
 import sys
@@ -12,8 +13,9 @@ from treepo.launch.errors import LaunchError
 from treepo.launch.job import Launch
 from treepo.launch.loop import Loop
 from treepo.launch.processes import Child
-from treepo.launch.ray_node import RayNode, cluster_environment
+from treepo.launch.ray_node import RayNode, check_folder, cluster_environment
 from treepo.launch.run_folder import RunFolder
+from treepo.launch.screen import Screen
 from treepo.launch.wire import Beats, Message, Wire
 from treepo.verl.host_lock import sole_private_cluster
 
@@ -40,6 +42,7 @@ class Head:
         # Of the nodes, and of their Ray cluster; one node alone has nobody to share it with.
         self._secret = folder.secret() if launch.cluster.nodes > 1 else secrets.token_hex(32)
         self._strangers: set[str] = set()
+        self._screen = Screen()
         self._members: list[_Member] = []
         self._beats = Beats(limit=launch.limits.lost)
         held.callback(self._beats.end)
@@ -65,7 +68,12 @@ class Head:
         self._loop.every_turn(self._watch)
         if nodes > 1:
             self._listen()
-        self._gather(self._child([*job.command, "--check"]))
+        try:
+            check_folder(os.environ)
+            self._gather(self._child([*job.command, "--check"]))
+        except ConfigError:
+            self._refused = True
+            raise
         if job.done:
             return 0
         address = self._start_ray()
@@ -74,11 +82,13 @@ class Head:
         self._folder.say(
             f"{job.kind} on {nodes} x {job.accelerators} accelerators"
             + (f", from the checkpoint of step {step}" if step is not None else "")
-            + f"; everything of it: {job.run_dir}"
+            + f"; everything of it: {job.run_dir}, all that it prints: {self._folder.logs / job.log}"
         )
         trainer = self._child([*job.command, *self._joining(address)])
         self._loop.until(lambda: trainer.status is not None, seconds=None)
         trainer.end(seconds=self._launch.limits.stop)
+        if trainer.status and self._screen.first_error:
+            self._folder.say(f"the first error of another process: {self._screen.first_error}", error=True)
         return trainer.status or 0
 
     def finish(self, status: int, why: str) -> None:
@@ -109,7 +119,7 @@ class Head:
             command,
             loop=self._loop,
             log=self._folder.logs / self._launch.job.log,
-            show=True,
+            screen=self._screen,
             environment=cluster_environment(self._secret),
         )
         self._children.append(child)
@@ -128,8 +138,8 @@ class Head:
             self._server = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
         except OSError as error:
             raise LaunchError(
-                f"port {port} of this host cannot be had ({error.strerror}); set TREEPO_PORT to a free one, on every "
-                "node"
+                f"port {port} of this host is not available ({error.strerror}); set TREEPO_PORT to a free one, on "
+                "every node"
             ) from error
         self._loop.watch(self._server, self._accept)
         place = self._launch.cluster
@@ -208,8 +218,7 @@ class Head:
         there = self._loop.until(settled, seconds=self._left())
         if check.status:
             check.end(seconds=1.0)
-            self._refused = True
-            raise ConfigError("the configuration is refused; the reason stands above")
+            raise ConfigError("the configuration is refused; the reason is printed above")
         if not there:
             missing = sorted(set(range(self._launch.cluster.nodes)) - self._ranks())
             words = ", ".join(map(str, missing)) or "none: the check of the configuration takes too long"
@@ -256,7 +265,7 @@ class Head:
         probe = self._child([sys.executable, "-m", "treepo.launch.accelerators", address, *wanted])
         self._loop.until(lambda: probe.ended, seconds=None)
         if probe.status:
-            raise LaunchError("the Ray cluster has not what the configuration wants; what is missing stands above")
+            raise LaunchError("the Ray cluster lacks what the configuration wants; what is missing is printed above")
 
     def _joining(self, address: str) -> list[str]:
         """Overrides that make the job join the cluster instead of starting one."""

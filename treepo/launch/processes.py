@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from treepo.launch.loop import Loop
+from treepo.launch.screen import Screen
 from treepo.processes import LastingFile, end_process, end_with_parent
 
 
+def _show(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 class Child:
-    """A process in a group of its own, its output appended to a file and, on request, shown.
+    """A process in a group of its own, its output appended to a file and, as far as a screen chooses it, shown.
 
     A terminal's Ctrl-C reaches the launcher alone, which then ends its children in order.
     """
@@ -23,10 +29,10 @@ class Child:
         *,
         loop: Loop,
         log: Path,
-        show: bool = False,
+        screen: Screen | None = None,
         environment: Mapping[str, str],
     ) -> None:
-        self._loop, self._show = loop, show
+        self._loop, self._screen = loop, screen
 
         def lost(error: OSError) -> None:
             sys.stderr.write(f"warning: {log}: {error.strerror}; lines are lost\n")
@@ -53,9 +59,8 @@ class Child:
             self._close()
             return
         self._log.write(data)
-        if self._show:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+        if self._screen is not None:
+            _show(self._screen.choose(data))
 
     def _close(self) -> None:
         if self._open:
@@ -63,6 +68,8 @@ class Child:
             self._loop.forget(self._output)
             self._output.close()
             self._log.close()
+            if self._screen is not None:
+                _show(self._screen.rest())
 
     @property
     def status(self) -> int | None:

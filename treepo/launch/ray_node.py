@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,23 @@ from typing import Any
 from treepo.launch.loop import Loop
 from treepo.launch.processes import Child
 from treepo.launch.schedulers import PROCESS_VARIABLES
+from treepo.launch.socket_paths import check_ray_folder
 
 # Ray writes the cluster's address here once a node has joined.
 _ADDRESS_FILE = "ray_current_cluster"
 RANK_LABEL = "treepo-rank"
+# Not below the run's folder: the path of a socket is short, and the disk must be local.
+_FOLDER = "treepo-ray-"
+
+
+def check_folder(environment: Mapping[str, str]) -> None:
+    """Refuses a ``RAY_TMPDIR`` that is too long.
+
+    Raises:
+        ConfigError: It is; one line.
+    """
+    # What is made there has eight more letters.
+    check_ray_folder(environment, "RAY_TMPDIR", below=f"{_FOLDER}xxxxxxxx")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +112,7 @@ class RayNode:
             loop: The loop that waits for it.
             logs: The folder of its log.
         """
-        # Not below the run's folder: the path of a socket has 107 letters at most, and the disk must be local.
-        self._folder = Path(tempfile.mkdtemp(prefix="treepo-ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
+        self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=os.environ.get("RAY_TMPDIR", "/tmp")))
         self._logs, self._rank = logs, rank
         self.child = Child(
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *self._options(resources, join, address)],

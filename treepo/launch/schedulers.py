@@ -2,7 +2,7 @@
 
 Sources: torchrun (torch/distributed/run.py), Kubeflow's PyTorchJob and Volcano's pytorch plugin (their controllers),
 Slurm's srun manual, Open MPI's "Environment variables set for MPI applications", MPICH's Hydra, and Volcano's env and
-svc plugins.
+svc plugins, and SkyPilot's "Distributed Multi-Node Jobs".
 """
 
 import re
@@ -181,4 +181,14 @@ def volcano(environment: Environment, hostname: str) -> Claim:
     return Claim(nodes=Fact(value=len(hosts), variable=names), rank=rank, head=Fact(value=hosts[0], variable=names))
 
 
-SCHEDULERS = (torch, slurm, volcano, mpi)
+def skypilot(environment: Environment, hostname: str) -> Claim:
+    """SkyPilot, which numbers the nodes in the order of their addresses."""
+    addresses = environment.get("SKYPILOT_NODE_IPS", "").split()
+    return Claim(
+        nodes=number(environment, "SKYPILOT_NUM_NODES"),
+        rank=number(environment, "SKYPILOT_NODE_RANK"),
+        head=Fact(value=addresses[0], variable="SKYPILOT_NODE_IPS") if addresses else None,
+    )
+
+
+SCHEDULERS = (torch, slurm, volcano, mpi, skypilot)

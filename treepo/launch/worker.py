@@ -1,5 +1,6 @@
 """Every other node: joins the head's Ray cluster, and ends as the head says."""
 
+import os
 import socket
 import time
 from contextlib import ExitStack
@@ -8,7 +9,7 @@ from treepo.config import ConfigError
 from treepo.launch.errors import LaunchError
 from treepo.launch.job import Launch
 from treepo.launch.loop import Loop
-from treepo.launch.ray_node import RayNode
+from treepo.launch.ray_node import RayNode, check_folder
 from treepo.launch.run_folder import RunFolder
 from treepo.launch.wire import Beats, Message, Wire
 from treepo.verl.host_lock import sole_private_cluster
@@ -59,6 +60,8 @@ class Worker:
                 "command": list(self._launch.job.command),
             }
         )
+        # Only now, so that the head hears of it.
+        check_folder(os.environ)
         self._loop.until(lambda: self._end is not None, seconds=None)
         assert self._end is not None
         if why := self._end.get("why"):

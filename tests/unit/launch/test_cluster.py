@@ -57,6 +57,12 @@ VOLCANO_TWO_TASKS = {
     "VC_MASTER_HOSTS": "tree-master-0.tree",
     "VC_WORKER_HOSTS": "tree-worker-0.tree,tree-worker-1.tree",
 }
+SKYPILOT = {
+    "SKYPILOT_NUM_NODES": "2",
+    "SKYPILOT_NODE_RANK": "1",
+    "SKYPILOT_NODE_IPS": "10.0.0.4\n10.0.0.5",
+    "SKYPILOT_NUM_GPUS_PER_NODE": "8",
+}
 # Its pytorch plugin adds these; a worker's rank is its index and one.
 VOLCANO_PYTORCH = VOLCANO_TWO_TASKS | {"MASTER_ADDR": "tree-master-0.tree", "WORLD_SIZE": "3", "RANK": "1"}
 
@@ -86,6 +92,7 @@ def refusal(environment: dict[str, str], hostname: str = "here") -> str:
         (OPEN_MPI, (2, 1, "mpi-worker-0")),
         (HYDRA, (2, 0, "node0")),
         (VOLCANO, (2, 1, "tree-worker-0.tree")),
+        (SKYPILOT, (2, 1, "10.0.0.4")),
     ],
     ids=[
         "torchrun",
@@ -97,6 +104,7 @@ def refusal(environment: dict[str, str], hostname: str = "here") -> str:
         "openmpi",
         "hydra",
         "volcano",
+        "skypilot",
     ],
 )
 def test_a_schedulers_variables_give_nodes_rank_and_head(

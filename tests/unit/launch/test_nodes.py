@@ -23,6 +23,7 @@ from treepo.launch.head import Head
 from treepo.launch.loop import Loop
 from treepo.launch.processes import Child
 from treepo.launch.run_folder import RunFolder
+from treepo.launch.screen import Screen
 from treepo.launch.wire import Message
 
 pytestmark = pytest.mark.timeout(60)
@@ -286,7 +287,7 @@ def test_a_log_on_a_full_disk_is_a_warning_and_the_job_runs_on(
 ) -> None:
     code = "print('first', flush=True); import time; time.sleep(0.5); print('last')"
     child = Child(
-        [sys.executable, "-c", code], loop=scene.loop, log=Path("/dev/full"), show=True, environment=os.environ
+        [sys.executable, "-c", code], loop=scene.loop, log=Path("/dev/full"), screen=Screen(), environment=os.environ
     )
     assert scene.loop.until(lambda: child.ended, seconds=30)
     assert child.status == 0
