@@ -7,12 +7,14 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny_stack import write_tiny_model
 from training_run import ROOT, TrainingRun, logged_steps, write_sums
@@ -29,8 +31,17 @@ pytestmark = pytest.mark.timeout(600)
 class StandIn(TrainingRun):
     command = (
         *(sys.executable, "-c"),
-        f"import sys; from treepo.launch.command import main; sys.exit(main([sys.executable, {str(STAND_IN)!r}]))",
+        "import sys; from treepo.launch.command import main; from treepo.processes import outlive_readers; "
+        f"outlive_readers(); sys.exit(main([sys.executable, {str(STAND_IN)!r}]))",
     )
+
+
+class Unread(StandIn):
+    command = ("bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *StandIn.command)
+
+
+class Nohup(StandIn):
+    command = ("bash", "-c", 'trap "" HUP; exec "$@"', "-", *StandIn.command)
 
 
 class Script(TrainingRun):
@@ -107,6 +118,39 @@ def test_one_node_needs_no_scheduler_and_gives_the_jobs_status(nodes: Nodes) -> 
     assert list((nodes.run_dir / "logs/ray").glob("session_*-rank-0/gcs_server.out")), (
         "Ray's logs of a failure are kept"
     )
+
+
+def test_a_reader_that_goes_away_ends_nothing(nodes: Nodes) -> None:
+    run = nodes.start(0, "fails", nodes=1, kind=Unread)
+    assert run.wait(seconds=START_SECONDS) == 7
+    assert len(run.output) == 1
+    assert "stand-in holds 1 nodes" in nodes.log("train.log")
+    assert "ended with status 7" in nodes.log("rank-0.log")
+    assert list(nodes.ray_dir.iterdir()) == []
+
+
+def test_a_closed_terminal_ends_nothing_under_nohup(nodes: Nodes) -> None:
+    run = nodes.start(0, "hangs", nodes=1, kind=Nohup)
+    run.wait_for("stand-in holds 1 nodes", seconds=START_SECONDS)
+    run.note_family()
+    for process in (psutil.Process(run.process.pid), *run.family.values()):
+        process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.process.wait(timeout=5)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait(seconds=END_SECONDS) == 130
+    assert nodes.survivors() == []
+
+
+def test_a_node_without_the_runs_secret_is_refused_and_named(nodes: Nodes, tmp_path: Path) -> None:
+    head = nodes.start(0, "works", "--join-limit", "25")
+    head.wait_for("waiting for 1 more nodes", seconds=END_SECONDS)
+    stranger = nodes.start(1, "works", f"run_dir={tmp_path / 'another'}")
+    assert stranger.wait(seconds=END_SECONDS) == 1
+    assert f"{tmp_path}/another/secret is not the head's" in stranger.tail()
+    assert head.wait(seconds=END_SECONDS) == 1
+    assert f"is refused: it does not have {nodes.run_dir}/secret" in head.tail()
+    assert "missing ranks: 1" in head.tail()
 
 
 def test_two_nodes_run_a_job_once_and_a_second_start_appends_to_the_logs(nodes: Nodes) -> None:
