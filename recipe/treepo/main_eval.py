@@ -5,6 +5,7 @@ starts. The same command goes on where a run was ended.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from treepo.evaluation.config import compose_evaluation
 from treepo.evaluation.show.console import show_table
 from treepo.evaluation.show.tables import run_tables
 from treepo.processes import outlive_readers, signals_interrupt
+from treepo.start.socket_paths import check_ray_folder
 
 _FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
 
@@ -60,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluate(setup: Setup, console: Console) -> int:
     adopt_environment(setup.config)
+    if OmegaConf.select(setup.config, "ray_kwargs.ray_init.address") == "local":
+        check_ray_folder(os.environ, "RAY_TMPDIR", "TMPDIR", below="ray")
     # Only now: verl takes seconds to import, and looks for its platform then.
     from ray.exceptions import RayError
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.load import adopt_environment, compose, resolve
-from treepo.launch.socket_paths import check_ray_folder
 from treepo.processes import outlive_readers, signals_interrupt
+from treepo.start.socket_paths import check_ray_folder
 
 _REFUSED = 2
 _INTERRUPTED = 130
