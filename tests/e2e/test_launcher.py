@@ -145,11 +145,12 @@ def test_a_closed_terminal_ends_nothing_under_nohup(nodes: Nodes) -> None:
 def test_a_node_without_the_runs_secret_is_refused_and_named(nodes: Nodes, tmp_path: Path) -> None:
     head = nodes.start(0, "works", "--join-limit", "25")
     head.wait_for("waiting for 1 more nodes", seconds=END_SECONDS)
-    stranger = nodes.start(1, "works", f"run_dir={tmp_path / 'another'}")
+    shared, nodes.run_dir = nodes.run_dir, tmp_path / "another"
+    stranger = nodes.start(1)
     assert stranger.wait(seconds=END_SECONDS) == 1
     assert f"{tmp_path}/another/secret is not the head's" in stranger.tail()
     assert head.wait(seconds=END_SECONDS) == 1
-    assert f"is refused: it does not have {nodes.run_dir}/secret" in head.tail()
+    assert f"is refused: it does not have {shared}/secret" in head.tail()
     assert "missing ranks: 1" in head.tail()
 
 
