@@ -97,10 +97,10 @@ def _train(config: DictConfig) -> int:
         # Ray's own handler of SIGTERM exits with the signal's number.
         if isinstance(ended, SystemExit) and ended.code != signal.SIGTERM:
             raise
-        sys.stderr.write(f"interrupted; the same command goes on from the last checkpoint in {config.run_dir}\n")
+        sys.stderr.write(f"interrupted; the same command resumes from the last checkpoint in {config.run_dir}\n")
         return _INTERRUPTED
     except RayError as error:
-        sys.stderr.write(f"{error}\nerror: training failed; the cause stands above, logs are in {config.run_dir}\n")
+        sys.stderr.write(f"{error}\nerror: training failed; the cause is printed above, logs are in {config.run_dir}\n")
         return 1
     finally:
         ray.shutdown()

@@ -18,7 +18,7 @@ def dry_run(config: DictConfig, *, check: Callable[[], Sequence[str]], memory: C
         memory: The estimate as a table; raises `ConfigError` where there is none.
 
     Returns:
-        The exit status: 0 the job would start, 2 it would be refused. A missing estimate is neither here nor there.
+        The exit status: 0 the job would start, 2 it would be refused. A missing estimate does not change it.
     """
     sys.stdout.write(OmegaConf.to_yaml(config))
     warnings: Sequence[str] = ()

@@ -34,7 +34,7 @@ class Job:
         accelerators: How many a node must have.
         accelerators_option: The option that says so.
         run_dir: The run's folder.
-        checkpoints: Where a trainer saves, and looks for a checkpoint to go on from; None for what has none.
+        checkpoints: Where a trainer saves, and looks for a checkpoint to resume from; None for what has none.
         done: Whether nothing is left to do; its own check says so, too.
     """
 
@@ -49,11 +49,11 @@ class Job:
     done: bool = False
 
     @property
-    def goes_on(self) -> str:
-        """How the same command goes on from here."""
+    def resumes(self) -> str:
+        """How the same command resumes."""
         if self.checkpoints is None:
-            return f"the same command goes on where it was in {self.run_dir}"
-        return f"the same command goes on from the last checkpoint in {self.checkpoints}"
+            return f"the same command resumes in {self.run_dir}"
+        return f"the same command resumes from the last checkpoint in {self.checkpoints}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ def run(launch: Launch) -> int:
             folder.say(f"error: {why}", error=True)
         except Interrupted as signalled:
             status, why = INTERRUPTED, f"interrupted by {signal.Signals(signalled.number).name}"
-            folder.say(f"{why}; {launch.job.goes_on}")
+            folder.say(f"{why}; {launch.job.resumes}")
         finally:
             try:
                 node.finish(status, why)

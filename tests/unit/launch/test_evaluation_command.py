@@ -37,7 +37,7 @@ def test_the_job_gets_the_preset_and_every_override() -> None:
     job = prepared("--preset", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2").job
     assert job.command == ("evaluate", "--config-name", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2")
     assert (job.kind, job.log, job.accelerators, job.run_dir) == ("evaluation", "evaluation.log", 2, Path("/tmp/x"))
-    assert job.goes_on == "the same command goes on where it was in /tmp/x"
+    assert job.resumes == "the same command resumes in /tmp/x"
 
 
 def test_variables_stand_for_options_and_what_is_typed_wins() -> None:
