@@ -75,7 +75,7 @@ def policies(width: int, prompts: int) -> dict[str, dict[str, Any]]:
         "by_reason": {"candidates": "by_reason"},
         "by_reason_soft": {"candidates": "by_reason_soft"},
         "longer_first": {"candidates": "longer_first"},
-        "answered, 2 segments": {"candidates": "answered_min_segments", "min_segments": 2},
+        "answered, 2 segments": {"candidates": "answered_min_windows", "min_windows": 2},
         "cut 1 back": {"max_back": 1},
         "cut window 5": {"window": 5},
         "cut lowest_logprob": {"cut": "lowest_logprob"},

@@ -90,7 +90,7 @@ def test_every_step_trains_on_whole_trees(trained: TrainingRun, run_dir: Path) -
         assert scalars["treepo/tokens/cached"][step] > 0
         # Trees grow in the engine: one request per trajectory, though a trajectory has several segments.
         assert scalars["treepo/requests/submitted_per_prompt"][step] == WIDTH
-        assert scalars["treepo/requests/per_prompt"][step] > WIDTH
+        assert scalars["treepo/segments/per_prompt"][step] > WIDTH
         # Packing is on by itself where it is exact.
         assert scalars["treepo/packing/packed_tokens"][step] < scalars["treepo/packing/row_tokens"][step]
     assert [len(read_json_lines(run_dir / "validation" / f"{step}.jsonl")) for step in (0, 2, 4)] == [16] * 3

@@ -25,7 +25,7 @@ _PARTNERS = (
     _Partner("divergence.ramp_depth", "divergence.budget", "ramp", needed=False),
     _Partner("fallback.max_back", "fallback.cut", "random", needed=False),
     _Partner("fallback.block_size", "fallback.cut", "block", needed=True),
-    _Partner("fallback.min_segments", "fallback.candidates", "answered_min_segments", needed=True),
+    _Partner("fallback.min_windows", "fallback.candidates", "answered_min_windows", needed=True),
     _Partner("budget.response_tokens", "budget.total", "response_tokens", needed=True),
     _Partner("budget.min_width", "budget.total", "response_tokens", needed=True),
 )
@@ -60,13 +60,14 @@ def check_ranges(config: "TreePOConfig") -> None:
     longest = ("treepo.segment_length x treepo.max_depth", config.segment_length * config.max_depth)
     window = config.fallback.window or config.segment_length
     _check_at_most("treepo.max_divergence", config.max_divergence, *width)
+    _check_step_tokens(config)
     _check_at_most("treepo.budget.min_width", config.budget.min_width, *width)
     _check_at_most("treepo.divergence.ramp_depth", config.divergence.ramp_depth, "treepo.max_depth", config.max_depth)
     _check_at_most("treepo.fallback.window", config.fallback.window, *longest)
     _check_at_most("treepo.fallback.block_size", config.fallback.block_size, *longest)
     _check_at_most("treepo.min_trajectory_length", config.min_trajectory_length, *longest)
-    if config.fallback.min_segments is not None:
-        _check_at_most("treepo.fallback.min_segments x its window", config.fallback.min_segments * window, *longest)
+    if config.fallback.min_windows is not None:
+        _check_at_most("treepo.fallback.min_windows x its window", config.fallback.min_windows * window, *longest)
     _check_range("treepo.initial_divergence", config.initial_divergence, *width)
     _check_range("treepo.divergence.random_range", config.divergence.random_range, *width)
     try:
@@ -108,6 +109,17 @@ def _check_schedule(config: "TreePOConfig") -> None:
     _check_at_most(
         f"{name}.min_temperature", options.min_temperature, f"{name}.max_temperature", options.max_temperature
     )
+
+
+def _check_step_tokens(config: "TreePOConfig") -> None:
+    # With less than two segments for the only prompt that grows, no path ever has a second child.
+    least = 2 * config.segment_length
+    given = config.divergence.step_tokens
+    if given is not None and given < least:
+        raise ValueError(
+            f"treepo.divergence.step_tokens={given} is less than two segments of treepo.segment_length="
+            f"{config.segment_length}, so that no path would ever fork: set it to {least} or more"
+        )
 
 
 def _check_at_most(option: str, value: float | None, bound: str, limit: float) -> None:

@@ -61,7 +61,9 @@ class DivergenceConfig(_Options):
         default=None, description="Range [min, max] of the children per path; needed by budget=random."
     )
     step_tokens: int | None = Field(
-        default=None, ge=1, description="Tokens per step over all active prompts; needed by budget=step_tokens."
+        default=None,
+        ge=1,
+        description="Tokens per step over all active prompts, at least two segments; needed by budget=step_tokens.",
     )
     ramp_depth: int | None = Field(
         default=None, ge=2, description="Depth at which budget=ramp reaches the width; null: max_depth."
@@ -96,10 +98,10 @@ class FallbackConfig(_Options):
     max_back: int | None = Field(
         default=None, ge=1, description="Most windows that cut=random goes back; null: no limit."
     )
-    min_segments: int | None = Field(
+    min_windows: int | None = Field(
         default=None,
         ge=1,
-        description="Cut windows a candidate must be long; needed by candidates=answered_min_segments.",
+        description="Cut windows a candidate must be long; needed by candidates=answered_min_windows.",
     )
     block_size: int | None = Field(
         default=None, ge=1, description="Tokens of the blocks that cut=block compares; needed by it."
@@ -201,9 +203,12 @@ class TreePOConfig(_Options):
     width: int = Field(default=16, ge=2, description="Trajectories per prompt.")
     segment_length: int = Field(default=512, ge=1, description="Tokens per segment, at most.")
     max_depth: int = Field(default=14, ge=1, description="Segments per trajectory, at most.")
-    max_divergence: int = Field(default=2, ge=1, description="Children per path and step.")
+    max_divergence: int = Field(
+        default=2, ge=1, description="Children per path and step; budget=random draws them from random_range instead."
+    )
     initial_divergence: tuple[int, int] | None = Field(
-        default=None, description="Range [min, max] of the number of requests at the root; null: max_divergence."
+        default=None,
+        description="Range [min, max] of the number of requests at the root; null: as many as a path has children.",
     )
     min_trajectory_length: int | None = Field(
         default=None, ge=1, description="Finished trajectories with fewer tokens are dropped; null: none is."

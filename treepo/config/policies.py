@@ -83,7 +83,7 @@ class FallbackCandidates(StrEnum):
       that was begun, or completed without counting as answered.
     * ``by_reason_soft``: the same as weights 7 to 2 of a random order.
     * ``longer_first``: a random order weighted by length.
-    * ``answered_min_segments``: answered ones at least ``min_segments`` cut windows long, in random order.
+    * ``answered_min_windows``: answered ones at least ``min_windows`` cut windows long, in random order.
     """
 
     ANSWERED_OR_EOS = "answered_or_eos"
@@ -91,7 +91,7 @@ class FallbackCandidates(StrEnum):
     BY_REASON = "by_reason"
     BY_REASON_SOFT = "by_reason_soft"
     LONGER_FIRST = "longer_first"
-    ANSWERED_MIN_SEGMENTS = "answered_min_segments"
+    ANSWERED_MIN_WINDOWS = "answered_min_windows"
 
 
 class CutPosition(StrEnum):

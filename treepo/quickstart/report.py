@@ -23,7 +23,7 @@ _TREE_ROWS = {
     "fallbacks per prompt": "treepo/fallback/per_prompt",
     "prompts with a fallback": "treepo/fallback/prompt_share",
     "trajectories from a fallback": "treepo/fallback/trajectory_share",
-    "segments decoded per prompt": "treepo/requests/per_prompt",
+    "segments decoded per prompt": "treepo/segments/per_prompt",
     "requests per prompt": "treepo/requests/submitted_per_prompt",
 }
 _TOKEN_ROWS = {

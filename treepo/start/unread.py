@@ -55,7 +55,7 @@ _RULES = (
         options=("fallback.window",),
         read=lambda options: (
             options.fallback.cut is not CutPosition.FROM_START
-            or options.fallback.candidates is FallbackCandidates.ANSWERED_MIN_SEGMENTS
+            or options.fallback.candidates is FallbackCandidates.ANSWERED_MIN_WINDOWS
         ),
         where="a treepo.fallback.cut other than from_start",
     ),

@@ -24,6 +24,16 @@ def cut_position(
     Returns:
         Tokens kept: from 0, a restart at the root, to one less than the trajectory has. At least one more window fits
         behind them.
+
+    Example:
+        A trajectory of ten tokens in segments of four, with ``window=3``; the seventh token is the least probable::
+
+            tokens            a b c d│e f g h│i j
+            windows           a b c│d e f│g h i│j
+            random            keeps 0, 3, 6 or 9; with max_back=2 it keeps 6 or 9
+            lowest_logprob    keeps 6, so that g is drawn again
+            block, size 4     keeps 0, 4 or 8: a block's beginning, likelier the less probable the block
+            from_start        keeps 0
     """
     window = options.window or segment_length
     length = trajectory.length

@@ -82,9 +82,9 @@ def _is_candidate(options: FallbackConfig, trajectory: Trajectory, window: int) 
     match options.candidates:
         case FallbackCandidates.ANSWERED_OR_EOS:
             return trajectory.reason in _ENDED
-        case FallbackCandidates.ANSWERED_MIN_SEGMENTS:
-            assert options.min_segments is not None, "the configuration needs it with this policy"
-            return trajectory.reason is FinishReason.ANSWERED and trajectory.length >= options.min_segments * window
+        case FallbackCandidates.ANSWERED_MIN_WINDOWS:
+            assert options.min_windows is not None, "the configuration needs it with this policy"
+            return trajectory.reason is FinishReason.ANSWERED and trajectory.length >= options.min_windows * window
     return True
 
 

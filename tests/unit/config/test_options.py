@@ -112,9 +112,14 @@ def test_a_configuration_never_changes():
             "lower the first or raise the second",
         ),
         (
-            {"fallback": {"candidates": "answered_min_segments", "min_segments": 8, "window": 1024}},
-            "treepo.fallback.min_segments x its window=8192 exceeds treepo.segment_length x treepo.max_depth=7168: "
+            {"fallback": {"candidates": "answered_min_windows", "min_windows": 8, "window": 1024}},
+            "treepo.fallback.min_windows x its window=8192 exceeds treepo.segment_length x treepo.max_depth=7168: "
             "lower the first or raise the second",
+        ),
+        (
+            {"divergence": {"budget": "step_tokens", "step_tokens": 1023}},
+            "treepo.divergence.step_tokens=1023 is less than two segments of treepo.segment_length=512, so that no "
+            "path would ever fork: set it to 1024 or more",
         ),
         (
             {"termination": {"answer_detector": "no_such_module_here:Scan"}},
@@ -137,11 +142,11 @@ def test_a_refusal_is_one_line_with_option_and_remedy(options: dict[str, Any], m
 
 PARTNERS = [
     ("divergence.random_range", [1, 2], "divergence.budget=random"),
-    ("divergence.step_tokens", 99, "divergence.budget=step_tokens"),
+    ("divergence.step_tokens", 9999, "divergence.budget=step_tokens"),
     ("divergence.ramp_depth", 3, "divergence.budget=ramp"),
     ("fallback.max_back", 3, "fallback.cut=random"),
     ("fallback.block_size", 3, "fallback.cut=block"),
-    ("fallback.min_segments", 3, "fallback.candidates=answered_min_segments"),
+    ("fallback.min_windows", 3, "fallback.candidates=answered_min_windows"),
     ("budget.response_tokens", 999, "budget.total=response_tokens"),
     ("budget.min_width", 3, "budget.total=response_tokens"),
 ]
@@ -209,8 +214,8 @@ def test_values_at_their_limits_are_taken():
             "min_trajectory_length": 32,
             "divergence": {"budget": "ramp", "ramp_depth": 4},
             "fallback": {
-                "candidates": "answered_min_segments",
-                "min_segments": 1,
+                "candidates": "answered_min_windows",
+                "min_windows": 1,
                 "window": 32,
                 "cut": "block",
                 "block_size": 32,

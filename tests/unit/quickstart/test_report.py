@@ -15,7 +15,7 @@ TREE = {
     "treepo/fallback/per_prompt": 0.5,
     "treepo/fallback/prompt_share": 0.25,
     "treepo/fallback/trajectory_share": 0.125,
-    "treepo/requests/per_prompt": 20,
+    "treepo/segments/per_prompt": 20,
     "treepo/requests/submitted_per_prompt": 8,
     "treepo/tokens/in_trajectories": 1000,
     "treepo/tokens/generated": 800,

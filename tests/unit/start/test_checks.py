@@ -143,7 +143,7 @@ SCHEDULE = "divergence.logprob={schedule:ascending,min_temperature:1.0,max_tempe
         "algorithm.adv_estimator=treepo_spo treepo.advantage.include_root=true",
         "treepo.advantage={subgroup_weighting:group_size,include_root:false,reject_degenerate:true}",
         f"treepo.divergence.allocation=logprob treepo.{SCHEDULE}",
-        "treepo.fallback={cut:from_start,candidates:answered_min_segments,min_segments:2,window:8}",
+        "treepo.fallback={cut:from_start,candidates:answered_min_windows,min_windows:2,window:8}",
         "treepo.min_trajectory_length=9 treepo.max_dropped=9",
     ],
 )

@@ -58,7 +58,7 @@ def _divergence(draw: st.DrawFn, ranges: st.SearchStrategy[tuple[int, int]], dep
     if budget == "random":
         options["random_range"] = draw(ranges)
     if budget == "step_tokens":
-        options["step_tokens"] = draw(st.integers(1, 20 * length))
+        options["step_tokens"] = draw(st.integers(2 * length, 20 * length))
     if budget == "ramp" and depth >= 2:
         options["ramp_depth"] = draw(_maybe(st.integers(2, depth)))
     options["allocation"] = draw(st.sampled_from(["even", "logprob"]))
@@ -72,12 +72,12 @@ def _divergence(draw: st.DrawFn, ranges: st.SearchStrategy[tuple[int, int]], dep
 
 @st.composite
 def _fallback(draw: st.DrawFn, longest: int, window: int | None, length: int) -> dict[str, Any]:
-    policies = ["answered_or_eos", "any", "by_reason", "by_reason_soft", "longer_first", "answered_min_segments"]
+    policies = ["answered_or_eos", "any", "by_reason", "by_reason_soft", "longer_first", "answered_min_windows"]
     candidates = draw(st.sampled_from(policies))
     cut = draw(st.sampled_from(["random", "random", "lowest_logprob", "block", "from_start", "none"]))
     options: dict[str, Any] = {"candidates": candidates, "cut": cut, "window": window}
-    if candidates == "answered_min_segments":
-        options["min_segments"] = draw(st.integers(1, longest // (window or length)))
+    if candidates == "answered_min_windows":
+        options["min_windows"] = draw(st.integers(1, longest // (window or length)))
     if cut == "random":
         options["max_back"] = draw(_maybe(st.integers(1, 4)))
     if cut == "block":

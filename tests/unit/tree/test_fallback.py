@@ -28,10 +28,10 @@ FINISHED = [candidate(index, reason) for index, reason in enumerate(REASONS)]
 
 
 def orders(
-    policy: str, finished: list[Candidate], *, draws: int = 200, window: int = 4, min_segments: int = 1
+    policy: str, finished: list[Candidate], *, draws: int = 200, window: int = 4, min_windows: int = 1
 ) -> Counter[tuple[int, ...]]:
     rng = random.Random(0)
-    options = FallbackConfig(candidates=FallbackCandidates(policy), min_segments=min_segments)
+    options = FallbackConfig(candidates=FallbackCandidates(policy), min_windows=min_windows)
     return Counter(
         tuple(entry.index for entry in order_candidates(options, finished, window=window, rng=rng))
         for _ in range(draws)
@@ -79,14 +79,14 @@ def test_longer_first_draws_by_length():
     assert counts[(0, 1, 2)] == pytest.approx(6000 * 1 / 6 * 2 / 5, abs=100)
 
 
-def test_answered_min_segments_takes_long_answers_only():
+def test_answered_min_windows_takes_long_answers_only():
     lengths = ["abc", "abcd", "abcdefgh"]
     finished = [candidate(index, FinishReason.ANSWERED, text) for index, text in enumerate(lengths)]
     finished.append(candidate(3, FinishReason.EOS, "abcdefgh"))
-    assert set(orders("answered_min_segments", finished, window=4)) == {(1, 2), (2, 1)}
-    assert set(orders("answered_min_segments", finished, window=4, min_segments=2)) == {(2,)}
-    assert set(orders("answered_min_segments", finished, window=3, min_segments=2)) == {(2,)}
-    assert set(orders("answered_min_segments", finished, window=5, min_segments=2)) == {()}
+    assert set(orders("answered_min_windows", finished, window=4)) == {(1, 2), (2, 1)}
+    assert set(orders("answered_min_windows", finished, window=4, min_windows=2)) == {(2,)}
+    assert set(orders("answered_min_windows", finished, window=3, min_windows=2)) == {(2,)}
+    assert set(orders("answered_min_windows", finished, window=5, min_windows=2)) == {()}
 
 
 @pytest.mark.parametrize("policy", list(FallbackCandidates))

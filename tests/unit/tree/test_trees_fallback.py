@@ -167,7 +167,7 @@ def test_only_long_answers_are_candidates_where_asked_for():
             segment_length=12,
             max_divergence=1,
             initial_divergence=(2, 2),
-            fallback={"candidates": "answered_min_segments", "min_segments": 3, "window": 4, "max_back": 1},
+            fallback={"candidates": "answered_min_windows", "min_windows": 3, "window": 4, "max_back": 1},
         ),
         by_request(script),
     )

@@ -56,9 +56,11 @@ def average(correct: ArrayLike, samples: ArrayLike) -> Floats:
 
 
 def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Floats:
-    """The unbiased estimate of the chance that one of k samples is right (Chen et al. 2021, arXiv 2107.03374, Eq. 1).
+    """The chance that one of k samples is right, estimated from n of them (Chen et al. 2021, arXiv 2107.03374, Eq. 1).
 
-    1 - C(n - c, k) / C(n, k) for c right ones of n, in whole numbers until the last division.
+    1 - C(n - c, k) / C(n, k) for c right ones of n, in whole numbers until the last division. Unbiased for independent
+    samples. The trajectories of a tree are not: there it estimates the chance of k of them, drawn from a tree of width
+    n, and a tree that is grown with width k has another.
 
     Args:
         correct: Right samples of each question, c, shape [questions].

@@ -30,7 +30,7 @@ class Metric:
     TOKENS_CACHED = "treepo/tokens/cached"
     TOKENS_RECOMPUTED = "treepo/tokens/recomputed"
     TOKENS_DISCARDED = "treepo/tokens/discarded"
-    SEGMENTS_PER_PROMPT = "treepo/requests/per_prompt"
+    SEGMENTS_PER_PROMPT = "treepo/segments/per_prompt"
     SUBMITTED_PER_PROMPT = "treepo/requests/submitted_per_prompt"
     FORKS_PER_PROMPT = "treepo/requests/forks_per_prompt"
     TREE_LATENCY_MEAN = "treepo/seconds/tree_latency_mean"
