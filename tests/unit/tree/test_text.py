@@ -1,9 +1,12 @@
 """The text rules across segment boundaries and cuts."""
 
+import gc
+import weakref
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pytest
-from scripted_trees import decode, encode
+from scripted_trees import decode, encode, grow, make_sampler
 
 from treepo.config import TerminationConfig
 from treepo.tree import AnswerScan
@@ -105,6 +108,19 @@ class WordScan:
         return WordScan(self._seen + text)
 
 
+class CountedScan:
+    """A detector that finds nothing; knows its scans that are still held."""
+
+    held: ClassVar[weakref.WeakSet["CountedScan"]] = weakref.WeakSet()
+    complete = begun = False
+
+    def __init__(self) -> None:
+        self.held.add(self)
+
+    def feed(self, text: str) -> AnswerScan:
+        return CountedScan()
+
+
 class NoScan:
     complete = False
 
@@ -116,6 +132,7 @@ def own_module(monkeypatch: pytest.MonkeyPatch) -> str:
 
     module = types.ModuleType("treepo_test_detectors")
     module.WordScan = WordScan  # pyright: ignore[reportAttributeAccessIssue]
+    module.CountedScan = CountedScan  # pyright: ignore[reportAttributeAccessIssue]
     module.NoScan = NoScan  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
@@ -128,6 +145,14 @@ def test_a_detector_is_named_by_import_path(own_module: str):
     read_all(texts, path)
     assert not texts.answer(tuple(path[:1])).complete
     assert texts.answer(tuple(path)).complete
+
+
+def test_nothing_is_kept_of_the_text_of_dropped_trajectories(own_module: str):
+    sampler = make_sampler(min_trajectory_length=3, termination={"answer_detector": f"{own_module}:CountedScan"})
+    tree = grow(sampler, lambda request: "a$" if request.id < 50 else "abc$")
+    gc.collect()
+    assert tree.stats.dropped == 50
+    assert len(CountedScan.held) == 1 + len(tree.trajectories), "the root's and one per node"
 
 
 def test_a_detector_without_the_interface_is_refused(own_module: str):

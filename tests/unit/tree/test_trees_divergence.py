@@ -16,6 +16,24 @@ def test_a_ramp_forks_late():
     assert [steps.count(step) for step in range(1, 6)] == [2, 3, 4, 5, 6]
 
 
+def test_a_ramp_is_as_far_as_the_deepest_active_path():
+    # One path ends in the first window and two in the second; each is cut before its `z` and grown again, so that
+    # windows 3, 4 and 4 come next. The ramp from 1 to 8 wants all 8 at depth 4, and 3 trajectories are there.
+    _, history = grow_with_history(
+        make_sampler(
+            width=8,
+            max_depth=4,
+            max_divergence=1,
+            initial_divergence=(2, 2),
+            divergence={"budget": "ramp"},
+            fallback={"cut": "lowest_logprob", "window": 1},
+        ),
+        filled({0: "az$", 1: "abcd", 2: "ez$", 3: "ez$"}),
+    )
+    assert sorted(entry.prefix for entry in history if entry.step == 3) == ["a", "abcde", "abcde"]
+    assert sum(entry.step == 4 for entry in history) == 8 - 3
+
+
 def test_allocation_by_log_prob_forks_the_less_probable_path():
     script = {0: "aaaa", 1: "zzzz"}
     options: dict[str, Any] = {"width": 4, "max_depth": 2}

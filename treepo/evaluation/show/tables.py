@@ -38,9 +38,9 @@ def run_tables(summary: Summary, arms: Sequence[Arm], log_probs: Sequence[LogPro
         _by_k(
             summary,
             "pass@k",
-            "Chance that one of k samples is right, estimated from all n of a question (Chen et al. 2021); %. Unbiased for "
-            "k independent samples; for trees it is the chance of k trajectories out of a tree of width n, not that of a "
-            "tree of width k.",
+            "Chance that one of k samples is right, estimated from all n of a question (Chen et al. 2021); %. Unbiased "
+            "for k independent samples; for trees it is the chance of k trajectories out of a tree of width n, not "
+            "that of a tree of width k.",
             "pass_at",
         ),
         _by_k(
