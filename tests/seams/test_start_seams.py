@@ -14,7 +14,7 @@ from verl.utils.checkpoint.fsdp_checkpoint_manager import FSDPCheckpointManager
 from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
 
 from treepo.launch.pools import extra_nodes
-from treepo.start.training import PARTS
+from treepo.start.checkpoints import PARTS
 
 source = inspect.getsource
 

@@ -70,7 +70,7 @@ def compose(
 
 
 def resolve(config: DictConfig) -> None:
-    """Resolves every interpolation in place, and makes ``run_dir`` absolute.
+    """Resolves every interpolation in place, makes ``run_dir`` absolute, and the step to resume from a plain path.
 
     verl hands parts of the configuration on without their root, where interpolations no longer resolve.
 
@@ -82,6 +82,9 @@ def resolve(config: DictConfig) -> None:
             raise ConfigError("run_dir is empty; name the folder of the run's checkpoints and logs")
         config.run_dir = str(Path(str(config.run_dir)).expanduser().resolve())
         OmegaConf.resolve(config)
+        if step := OmegaConf.select(config, "trainer.resume_from_path"):
+            # verl reads the step's number off its end, and a shell's completion adds a slash.
+            config.trainer.resume_from_path = str(Path(str(step)).expanduser())
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
 

@@ -3,7 +3,7 @@
 verl goes on wherever its folder of checkpoints holds one (``trainer.resume_mode=auto``), whatever run has saved it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from treepo.config import ConfigError, TreePOConfig
-from treepo.start.training import NOTE, resumed_step
+from treepo.start.checkpoints import NOTE, resumed_step, steps_in
+from treepo.verl.training.set_aside import set_aside
 
 CONFIG = "config.yaml"
 """The resolved configuration of a run's last start, in ``run_dir``."""
@@ -74,7 +75,7 @@ class Checkpoint:
 
 
 def find_checkpoint(config: DictConfig) -> Checkpoint | None:
-    """The checkpoint that verl would load; None where it would begin anew.
+    """The checkpoint that a start resumes from; None where it begins anew.
 
     Args:
         config: The whole configuration, resolved.
@@ -82,11 +83,11 @@ def find_checkpoint(config: DictConfig) -> Checkpoint | None:
     Raises:
         ConfigError: The options of the resumption name none, or not as verl needs it.
     """
-    folder = resumed_step(config)
-    if folder is None:
+    resumed = resumed_step(config)
+    if resumed is None:
         return None
-    own = folder.parent.resolve() == Path(str(config.trainer.default_local_dir)).resolve()
-    return Checkpoint(folder=folder, step=int(folder.name.removeprefix("global_step_")), own=own)
+    own = resumed.folder.parent.resolve() == Path(str(config.trainer.default_local_dir)).resolve()
+    return Checkpoint(folder=resumed.folder, step=resumed.step, own=own)
 
 
 def check_resumption(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
@@ -103,8 +104,36 @@ def check_resumption(config: DictConfig, *, accept_changes: bool = False) -> lis
         ConfigError: Options that make a run what it is differ from those that the run was begun with.
     """
     found = find_checkpoint(config)
-    if found is None or not found.own or config.trainer.val_only:
+    if found is None:
+        return _lost(config)
+    if not found.own or config.trainer.val_only:
+        return _instead(config)
+    return [*_instead(config), *_check_options(config, found, accept_changes=accept_changes)]
+
+
+def _instead(config: DictConfig) -> list[str]:
+    """That another step is resumed from than the one that verl's note names."""
+    resumed = resumed_step(config)
+    if resumed is None or resumed.instead_of is None:
         return []
+    return [
+        f"{resumed.folder.with_name(f'global_step_{resumed.instead_of}')}, which {NOTE} names, {resumed.why}: the "
+        f"training resumes from step {resumed.step}, the newest whole checkpoint in {resumed.folder.parent}"
+    ]
+
+
+def _lost(config: DictConfig) -> list[str]:
+    """That verl's note names a checkpoint that is gone, with none left to resume from."""
+    note = Path(str(config.trainer.default_local_dir)) / NOTE
+    if config.trainer.resume_mode != "auto" or not note.is_file():
+        return []
+    return [
+        f"{note} names step {note.read_text().strip()}, which is gone, and no whole checkpoint is left: the training "
+        "begins at step 1"
+    ]
+
+
+def _check_options(config: DictConfig, found: Checkpoint, *, accept_changes: bool) -> list[str]:
     changed, where = _changes(config), f"run_dir={config.run_dir}"
     if changed is None:
         return [f"{where} is at step {found.step}, and nothing says with which options: {CONFIG} is missing there"]
@@ -170,8 +199,9 @@ def nothing_trained(config: DictConfig, before: Checkpoint | None) -> str | None
 def begin(config: DictConfig) -> str | None:
     """Makes the run's folder this start's: what it says of itself is true of its checkpoints.
 
-    A start that neither goes on with the run that was there nor has its options puts verl's note of that run's last
-    checkpoint aside, so that no later start takes its weights for this one's.
+    A start that neither goes on with the run that was there nor has its options puts that run's checkpoints and verl's
+    note of the last one aside, so that no later start takes its weights for this one's, and none is written over. One
+    that resumes from another step than the note names writes that one into it.
 
     Args:
         config: The whole configuration, resolved and checked.
@@ -183,17 +213,30 @@ def begin(config: DictConfig) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     if config.trainer.val_only and (folder / CONFIG).is_file():
         return None
-    note = Path(str(config.trainer.default_local_dir)) / NOTE
-    aside = note.with_name(f"{NOTE}.before")
+    checkpoints = Path(str(config.trainer.default_local_dir))
+    note = checkpoints / NOTE
     anew = not found.own if found is not None else _changes(config) != []
-    if moved := note.is_file() and anew:
-        note.replace(aside)
-    draft = folder / f"{CONFIG}.part"
-    OmegaConf.save(config, draft, resolve=True)
-    draft.replace(folder / CONFIG)
+    moved = set_aside(note) if note.is_file() and anew else None
+    if moved is not None:
+        for step in steps_in(checkpoints):
+            set_aside(step)
+    elif found is not None and found.own and config.trainer.resume_mode == "auto":
+        # verl reads it; it names another step where that one is gone or damaged.
+        _replace(note, lambda draft: draft.write_text(str(found.step)))
+    _replace(folder / CONFIG, lambda draft: OmegaConf.save(config, draft, resolve=True))
+    if moved is None:
+        return None
     return (
-        f"the run begins anew, and goes on from no checkpoint before it: {note} is {aside.name} now" if moved else None
+        f"the run begins anew, and goes on from no checkpoint before it: {note} is {moved.name} now, and every "
+        "global_step_N beside it global_step_N.before"
     )
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file whole or not at all."""
+    draft = path.with_name(f"{path.name}.part")
+    write(draft)
+    draft.replace(path)
 
 
 def _changes(config: DictConfig) -> list[str] | None:

@@ -4,23 +4,16 @@ Checked against verl 0.9.1; nothing here imports it. ``tests/seams/test_start_se
 read.
 """
 
-import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.start.checkpoints import resumed_step, saved_ranks
 
 STRATEGIES = ("fsdp", "fsdp2")
 """Engines of verl that train: ``actor_rollout_ref.actor.strategy``."""
-
-RESUME_MODES = ("auto", "disable", "resume_path")
-NOTE = "latest_checkpointed_iteration.txt"
-# What verl's FSDP checkpoints call the parts of `checkpoint.load_contents` (utils/checkpoint/fsdp_checkpoint_manager).
-PARTS: Mapping[str, str] = {"model": "model", "optimizer": "optim", "extra": "extra_state"}
-_STEP = re.compile(r"global_step_(\d+)")
 
 
 def check_engine(config: DictConfig) -> None:
@@ -88,12 +81,13 @@ def training_rows(config: DictConfig) -> int | None:
 
 def _check_resume(config: DictConfig) -> None:
     """FSDP's checkpoints hold one file per rank and part, and go on with as many ranks only."""
-    step = resumed_step(config)
-    if step is None:
+    resumed = resumed_step(config)
+    if resumed is None:
         return
+    step = resumed.folder
     trainer = config.trainer
     ranks = trainer.nnodes * trainer.n_gpus_per_node
-    for saved in _saved_ranks(step / "actor", config.actor_rollout_ref.actor.checkpoint.load_contents):
+    for saved in saved_ranks(step, config.actor_rollout_ref.actor.checkpoint.load_contents):
         if ranks not in saved:
             raise ConfigError(
                 f"trainer.nnodes={trainer.nnodes} x trainer.n_gpus_per_node={trainer.n_gpus_per_node} = {ranks} is "
@@ -101,55 +95,6 @@ def _check_resume(config: DictConfig) -> None:
                 "read; give it as many, or begin anew with trainer.resume_mode=disable or another run_dir (from its "
                 "weights: docs/launcher.md, 'Another number of accelerators')"
             )
-
-
-def resumed_step(config: DictConfig) -> Path | None:
-    """The folder of the step that verl would go on from; None for a fresh start.
-
-    Args:
-        config: The composed configuration.
-
-    Raises:
-        ConfigError: The mode, the path or verl's note would stop verl after the start.
-    """
-    trainer = config.trainer
-    if trainer.resume_mode not in RESUME_MODES:
-        raise ConfigError(
-            f"trainer.resume_mode={trainer.resume_mode} is refused: it must be one of {', '.join(RESUME_MODES)}"
-        )
-    if trainer.resume_mode == "disable":
-        return None
-    if trainer.resume_mode == "resume_path":
-        given = str(trainer.resume_from_path)
-        step = Path(given)
-        # verl reads the number off the end of the text.
-        if not _STEP.fullmatch(step.name) or not given.endswith(step.name) or not step.is_dir():
-            raise ConfigError(
-                f"trainer.resume_from_path={given} is refused: it must be the folder of a step, as in "
-                "checkpoints/global_step_20"
-            )
-        return step
-    note = Path(str(trainer.default_local_dir)) / NOTE
-    if not note.is_file():
-        return None
-    text = note.read_text().strip()
-    if not text.isdecimal():
-        raise ConfigError(
-            f"{note} is refused: it must hold the number of the step to go on from, a global_step_N beside it; write "
-            "that, or remove the file to begin anew"
-        )
-    step = note.parent / f"global_step_{text}"
-    return step if step.is_dir() else None
-
-
-def _saved_ranks(folder: Path, parts: list[str]) -> Iterator[set[int]]:
-    """How many ranks wrote each part that is loaded; another node may hold it, then nothing is known of it."""
-    for part in parts:
-        if part in PARTS:
-            name = re.compile(rf"{PARTS[part]}_world_size_(\d+)_rank_\d+\.pt")
-            found = {int(match[1]) for path in folder.glob("*.pt") if (match := name.fullmatch(path.name))}
-            if found:
-                yield found
 
 
 def _several(numbers: set[int]) -> str:

@@ -14,8 +14,8 @@ from treepo.config import ConfigError
 from treepo.config.load import CONFIG_DIR
 from treepo.launch.command import main, parser, prepare
 from treepo.launch.job import Job, Launch
+from treepo.start.checkpoints import NOTE
 from treepo.start.resumption import begin
-from treepo.start.training import NOTE
 
 TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

@@ -10,7 +10,7 @@ from tiny_stack import write_tiny_model
 from training_run import write_sums
 
 from recipe.treepo import main_treepo
-from treepo.start.training import NOTE
+from treepo.start.checkpoints import NOTE
 from treepo.verl import host_lock
 
 

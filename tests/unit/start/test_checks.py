@@ -12,9 +12,9 @@ from training_run import ROOT, write_sums
 from treepo.config import ConfigError
 from treepo.config.load import tree_options
 from treepo.config.policies import RolloutBackend
+from treepo.start.checkpoints import NOTE
 from treepo.start.checks import MODES, check
 from treepo.start.resumption import begin
-from treepo.start.training import NOTE
 from treepo.verl.rollout.backend import backend, seeded
 
 BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve
+from treepo.start.checkpoints import NOTE
 from treepo.start.resumption import (
     CONFIG,
     begin,
@@ -15,7 +16,6 @@ from treepo.start.resumption import (
     nothing_left,
     nothing_trained,
 )
-from treepo.start.training import NOTE
 
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
@@ -222,11 +222,12 @@ def test_a_run_that_begins_anew_is_never_taken_for_the_one_before(run_dir: Path,
     assert check_resumption(config) == []
     note = run_dir / "checkpoints" / NOTE
     assert begin(config) == (
-        f"the run begins anew, and goes on from no checkpoint before it: {note} is {NOTE}.before now"
+        f"the run begins anew, and goes on from no checkpoint before it: {note} is {NOTE}.before now, and every "
+        "global_step_N beside it global_step_N.before"
     )
     # It ends before its first checkpoint: there is none to go on from, and what was saved before is still there.
     assert find_checkpoint(composed(run_dir, "treepo.max_divergence=3")) is None
-    assert (run_dir / "checkpoints/global_step_25").is_dir()
+    assert (run_dir / "checkpoints/global_step_25.before").is_dir()
     assert (run_dir / "checkpoints" / f"{NOTE}.before").read_text() == "25"
     save(run_dir, 30)
     assert check_resumption(composed(run_dir, "treepo.max_divergence=3")) == []

@@ -25,6 +25,7 @@ from treepo.verl.training.metrics import sort_packing_metrics, tree_metrics
 from treepo.verl.training.packing import uses_packed_engine
 from treepo.verl.training.packing_order import packing_order
 from treepo.verl.training.padding import spread_padding
+from treepo.verl.training.set_aside import set_aside
 from treepo.verl.training.tree_dump import dump_trees
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class TreeHooks(PPOTrainer):
         # Before the base class, which builds the replay buffer.
         self._options = tree_options(config)
         self._validation_length: float | None = None
+        self._saved: set[Path] = set()
         register_estimators()
         super().__init__(config)
 
@@ -104,6 +106,14 @@ class TreeHooks(PPOTrainer):
         batch = super()._update_actor(batch, metrics)
         sort_packing_metrics(metrics)
         return batch
+
+    def _save_checkpoint(self) -> None:
+        """Saves a checkpoint; one of the same step that an earlier start has written is kept under another name."""
+        step = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        if step not in self._saved and step.exists():
+            logger.warning("%s is of an earlier start; it is %s now", step, set_aside(step).name)
+        self._saved.add(step)
+        super()._save_checkpoint()
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         if self.config.algorithm.adv_estimator not in ESTIMATORS:
