@@ -11,12 +11,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from treepo.advantage import ESTIMATORS, TreeRow
+from treepo.advantage import ESTIMATORS, TreeRow, subgroup_share
 from treepo.config import AdvantageConfig
 
 
@@ -116,12 +117,9 @@ def contenders(batch: Batch) -> dict[str, Callable[[], object]]:
     """Every function to time, by name; the floor first."""
     shape = tuple(batch.rewards.shape)
 
-    def run(name: str, *, branch_weights: bool = False) -> Callable[[], Tensor]:
+    def run(name: str, **options: Any) -> Callable[[], Tensor]:
         return lambda: ESTIMATORS[name](
-            rewards=batch.rewards,
-            response_mask=batch.mask,
-            rows=batch.rows,
-            options=AdvantageConfig(branch_weights=branch_weights),
+            rewards=batch.rewards, response_mask=batch.mask, rows=batch.rows, options=AdvantageConfig(**options)
         )
 
     return {
@@ -129,8 +127,11 @@ def contenders(batch: Batch) -> dict[str, Callable[[], object]]:
         "floor: one tensor, numpy": lambda: np.empty(shape, dtype=np.float32).fill(1.0),
         "treepo": run("treepo"),
         "treepo, branch_weights": run("treepo", branch_weights=True),
-        "treepo_segment": run("treepo_segment"),
-        "treepo_spo": run("treepo_spo"),
+        "treepo, shared_tokens=once": run("treepo", shared_tokens="once"),
+        "treepo_branch, shrink=auto": run("treepo_branch", shrink="auto"),
+        "treepo_branch, scale=prompt": run("treepo_branch", scale="prompt"),
+        **{name: run(name) for name in ESTIMATORS if name != "treepo"},
+        "subgroup_share, a metric of every step": lambda: subgroup_share(batch.rows, batch.rewards.sum(-1).tolist()),
         "plain loop, treepo": lambda: plain_treepo(batch),
         "plain loop, treepo_segment": lambda: plain_segment(batch),
     }

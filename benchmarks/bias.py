@@ -29,7 +29,7 @@ from matplotlib import pyplot as plt
 
 from benchmarks.walks import ENDS, UP, WORLDS, Cell, World, cells, grow, true_values
 from treepo.advantage import TreeRow
-from treepo.advantage.subgroups import Forest, branch_means, build_forest, subgroup_means
+from treepo.advantage.forest import Forest, branch_means, build_forest, subgroup_means
 
 SCOPES = ("prompt", "shared", "all below")
 

@@ -6,17 +6,18 @@
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from types import NoneType
-from typing import Any, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from treepo.config import TreePOConfig
+from treepo.advantage import OPTIONS_READ
+from treepo.config import AdvantageConfig, TreePOConfig
 from treepo.evaluation.config import EvaluationConfig
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -68,7 +69,20 @@ def _groups(name: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseM
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
-    return f"## `{name}`\n\n{_options(name, model)}"
+    readers = f"\n{_readers()}\n" if model is AdvantageConfig else ""
+    return f"## `{name}`\n\n{_options(name, model)}{readers}"
+
+
+def _readers() -> str:
+    """Which options of the group each estimator reads."""
+    options = list(AdvantageConfig.model_fields)
+    head = ["`algorithm.adv_estimator`", *(f"`{option}`" for option in options)]
+    rows = [
+        [f"`{name}`", *("reads" if option in read else "" for option in options)] for name, read in OPTIONS_READ.items()
+    ]
+    lines = [head, ["---"] * len(head), *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"Which estimator reads which option; any other combination is refused:\n\n{table}"
 
 
 def _options(name: str, model: type[BaseModel]) -> str:
@@ -96,21 +110,28 @@ def _type(field: FieldInfo) -> str:
     if get_origin(field.annotation) is tuple:
         parts = (field.annotation,)
     names = [_type_name(part) for part in parts]
-    signs = [
-        f"{sign} {getattr(bound, attribute):g}"
-        for bound in field.metadata
-        for kind, (attribute, sign) in _BOUNDS.items()
-        if isinstance(bound, kind)
-    ]
-    if signs:
-        names[0] += f" {' and '.join(signs)}"
+    names[0] += _signs(field.metadata)
     for bound in field.metadata:
         if isinstance(bound, MinLen):
             names[0] += f", at least {bound.min_length} of them"
     return " or ".join(names)
 
 
+def _signs(metadata: Sequence[Any]) -> str:
+    signs = [
+        f"{sign} {getattr(bound, attribute):g}"
+        for bound in metadata
+        for kind, (attribute, sign) in _BOUNDS.items()
+        if isinstance(bound, kind)
+    ]
+    return f" {' and '.join(signs)}" if signs else ""
+
+
 def _type_name(part: Any) -> str:
+    if get_origin(part) is Annotated:
+        return _type_name(get_args(part)[0]) + _signs(get_args(part)[1].metadata)
+    if get_origin(part) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(part))
     if get_origin(part) is tuple and get_args(part)[-1] is Ellipsis:
         return f"list of {_type_name(get_args(part)[0])}s"
     if get_origin(part) is tuple:

@@ -1,9 +1,10 @@
 """How much of the credit comes from subgroups below the prompt."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
-from treepo.advantage.subgroups import TreeRow
+import torch
+
+from treepo.advantage.forest import TreeRow, build_forest, subgroup_means
 
 
 def subgroup_share(rows: Sequence[TreeRow], rewards: Sequence[float]) -> float:
@@ -13,21 +14,24 @@ def subgroup_share(rows: Sequence[TreeRow], rewards: Sequence[float]) -> float:
     of at least two trajectories below the prompt, of its reward minus the mean of the subgroup.
 
     Args:
-        rows: The paths, one per trajectory, padding left out.
+        rows: The paths, one per trajectory, padding left out; a path that occurs again counts once.
         rewards: One per row.
 
     Returns:
         Sum of the local terms' sizes over the sum of all sizes, from 0 (no subgroups) to 1; 0 where nothing differs.
     """
-    groups: dict[tuple[str, tuple[int, ...]], list[float]] = defaultdict(list)
-    for row, reward in zip(rows, rewards, strict=True):
-        for depth in range(len(row.node_ids) + 1):
-            groups[row.prompt_id, row.node_ids[:depth]].append(reward)
-    means = {path: sum(found) / len(found) for path, found in groups.items() if len(found) > 1}
-    local_size = global_size = 0.0
-    for row, reward in zip(rows, rewards, strict=True):
-        paths = [(row.prompt_id, row.node_ids[:depth]) for depth in range(len(row.node_ids) + 1)]
-        terms = [reward - means[path] for path in paths[1:] if path in means]
-        global_size += abs(reward - means.get(paths[0], reward))
-        local_size += abs(sum(terms) / len(terms)) if terms else 0.0
+    if not rows:
+        return 0.0
+    forest = build_forest(rows, torch.ones(len(rows), dtype=torch.bool))
+    own = torch.tensor(rewards, dtype=torch.float64).gather(0, forest.first_rows)
+    sums, counts = torch.zeros_like(own), torch.zeros_like(own)
+    means = subgroup_means(forest, own)
+    for level, mean in zip(forest.levels[1:], means[1:], strict=True):
+        shared = (level.sizes > 1).double().gather(0, level.groups)
+        term = own.gather(0, level.members) - mean.gather(0, level.groups)
+        sums.index_add_(0, level.members, shared * term)
+        counts.index_add_(0, level.members, shared)
+    local_size = float((sums / counts.clamp(min=1)).abs().sum())
+    root = forest.levels[0]
+    global_size = float((own.gather(0, root.members) - means[0].gather(0, root.groups)).abs().sum())
     return local_size / (local_size + global_size) if local_size else 0.0

@@ -6,19 +6,38 @@ The tokens are passed over twice, to count the marked ones and to write the resu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from treepo.advantage.subgroups import TreeRow, pad_ragged
+from treepo.advantage.forest import TreeRow, pad_ragged
 
 WHITENING_EPSILON = 1e-8
 
 
+class SpanKind(Enum):
+    """What an estimator gives one number to.
+
+    * `PATH`: a whole path.
+    * `NODE`: every node of a path.
+    * `FIRST_TOKEN`: the first token of every node, and the rest of the node.
+    """
+
+    PATH = "path"
+    NODE = "node"
+    FIRST_TOKEN = "first_token"
+
+    @property
+    def per_node(self) -> int:
+        """Spans of a node, where a span is no longer than that."""
+        return 2 if self is SpanKind.FIRST_TOKEN else 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spans:
-    """Every response cut into consecutive spans (its nodes, or the whole path as one), then a tail without tokens.
+    """Every response cut into consecutive spans, then a tail without tokens.
 
     Attributes:
         lengths: Int64, shape (batch, spans), positions per span; 0 where a row has fewer spans.
@@ -29,13 +48,13 @@ class Spans:
     counts: np.ndarray
 
 
-def node_spans(rows: Sequence[TreeRow], response_mask: Tensor, *, per_node: bool) -> Spans:
-    """Finds the tokens of every node.
+def row_spans(rows: Sequence[TreeRow], response_mask: Tensor, *, kind: SpanKind) -> Spans:
+    """Finds the tokens of every span.
 
     Args:
         rows: One entry per row of the batch.
         response_mask: 0 or 1, shape (batch, response_length).
-        per_node: One span per node; otherwise the whole path is one span.
+        kind: What a span is.
 
     Returns:
         The spans. What a path holds beyond `response_length` is cut off.
@@ -44,7 +63,13 @@ def node_spans(rows: Sequence[TreeRow], response_mask: Tensor, *, per_node: bool
         ValueError: The mask marks a token beyond the path of its row.
     """
     response_length = response_mask.shape[1]
-    own = pad_ragged([row.node_lengths if per_node else (sum(row.node_lengths),) for row in rows])
+    if kind is SpanKind.PATH:
+        own = np.fromiter((sum(row.node_lengths) for row in rows), dtype=np.int64, count=len(rows))[:, None]
+    else:
+        own = pad_ragged([row.node_lengths for row in rows])
+    if kind is SpanKind.FIRST_TOKEN:
+        first = np.minimum(own, 1)
+        own = np.stack([first, own - first], axis=2).reshape(len(rows), -1)
     lengths = np.diff(np.minimum(own.cumsum(axis=1), response_length), axis=1, prepend=0)
     tail = response_length - lengths.sum(axis=1, keepdims=True)
     counts = _count_marked(response_mask, np.concatenate([lengths, tail], axis=1))

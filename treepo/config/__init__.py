@@ -3,7 +3,6 @@
 from treepo.config.options import (
     AdvantageConfig,
     BudgetConfig,
-    ConfigError,
     DivergenceConfig,
     FallbackConfig,
     LogProbAllocationConfig,
@@ -12,10 +11,9 @@ from treepo.config.options import (
     RolloutConfig,
     TerminationConfig,
     TreePOConfig,
-    load_config,
-    option_names,
 )
 from treepo.config.policies import SubgroupWeighting
+from treepo.config.validation import ConfigError, load_config, option_names
 
 __all__ = [
     "AdvantageConfig",

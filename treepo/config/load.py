@@ -16,7 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from treepo.config.options import ConfigError, TreePOConfig, load_config
+from treepo.config.options import TreePOConfig
+from treepo.config.validation import ConfigError, load_config
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")

@@ -4,14 +4,13 @@ Hydra composes the group ``treepo``; :class:`TreePOConfig` gives every option it
 what is misspelt, out of range or contradictory with one line that names the option and the remedy.
 """
 
-from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from treepo.config.checks import check_partners, check_ranges
 from treepo.config.policies import (
+    AdvantageScale,
     AnswerRule,
     CutPosition,
     DivergenceAllocation,
@@ -21,6 +20,7 @@ from treepo.config.policies import (
     Preference,
     RepetitionPriority,
     RolloutBackend,
+    SharedTokens,
     SubgroupWeighting,
     TemperatureSchedule,
     TotalBudget,
@@ -187,6 +187,30 @@ class AdvantageConfig(_Options):
         le=1,
         description="`treepo_segment` alone: base of the parent's factor, to the power L + 1 - k; null: no factor.",
     )
+    prompt_deviation: bool = Field(
+        default=False,
+        description="`treepo` alone: whether a prompt's advantages are divided by the standard deviation of its "
+        "rewards, before whitening.",
+    )
+    shrink: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        default=2.0,
+        description="`treepo_branch` alone: how many branches the baseline above counts for in a fork's baseline; "
+        "`auto`: from the batch's variance components.",
+    )
+    scale: AdvantageScale = Field(
+        default=AdvantageScale.BATCH, description="`treepo_branch` alone: what its advantages are divided by."
+    )
+    shared_tokens: SharedTokens = Field(
+        default=SharedTokens.PER_ROW, description="How much tokens count that several trajectories share."
+    )
+
+    @field_validator("shrink", mode="before")
+    @classmethod
+    def _check_shrink(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value != "auto" and not (number and 0 <= value < float("inf")):
+            raise ValueError(f"treepo.advantage.shrink={value} is refused: it must be a number of at least 0, or auto")
+        return value
 
 
 class PackingConfig(_Options):
@@ -233,56 +257,3 @@ class TreePOConfig(_Options):
         check_partners(self)
         check_ranges(self)
         return self
-
-
-class ConfigError(ValueError):
-    """A refused option; its text is one line that names the option and the remedy."""
-
-
-def load_config(options: Mapping[str, Any]) -> TreePOConfig:
-    """Turns composed options into the typed configuration.
-
-    Args:
-        options: The plain content of the Hydra group ``treepo``.
-
-    Returns:
-        The validated, immutable configuration.
-
-    Raises:
-        ConfigError: An option is unknown, of the wrong type, out of range or contradicts another.
-    """
-    try:
-        return TreePOConfig.model_validate(options)
-    except ValidationError as error:
-        raise ConfigError(_describe(error)) from error
-
-
-def _describe(error: ValidationError) -> str:
-    """The first problem as one line: option, value, what is allowed."""
-    problem = error.errors()[0]
-    option = ".".join(["treepo", *(str(part) for part in problem["loc"])])
-    if problem["type"] == "extra_forbidden":
-        known = option_names()
-        close = get_close_matches(option, known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"known options: {', '.join(known)}"
-        return f"{option} is not an option; {remedy}"
-    if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    message = problem["msg"].replace("Input should be", "must be")
-    return f"{option}={problem['input']!r} is refused: {message}"
-
-
-def option_names(model: type[BaseModel] = TreePOConfig, prefix: str = "treepo") -> list[str]:
-    """Every option's full name, in order of definition."""
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        nested = _nested_model(field.annotation)
-        names += option_names(nested, f"{prefix}.{name}") if nested else [f"{prefix}.{name}"]
-    return names
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None

@@ -153,6 +153,32 @@ class SubgroupWeighting(StrEnum):
     GROUP_SIZE = "group_size"
 
 
+class AdvantageScale(StrEnum):
+    """What the advantages of ``treepo_branch`` are divided by.
+
+    * ``none``: nothing; they are in units of the reward.
+    * ``batch``: the standard deviation of all rewards of the batch.
+    * ``prompt``: the standard deviation of the prompt's rewards, its variance shrunk to the batch's.
+    """
+
+    NONE = "none"
+    BATCH = "batch"
+    PROMPT = "prompt"
+
+
+class SharedTokens(StrEnum):
+    """How much a token counts that n trajectories share, and that therefore stands in n rows.
+
+    * ``per_row``: once in every row, n times in all, as verl counts.
+    * ``sqrt``: its advantage is divided by the square root of n.
+    * ``once``: its advantage is divided by n.
+    """
+
+    PER_ROW = "per_row"
+    SQRT = "sqrt"
+    ONCE = "once"
+
+
 class RolloutBackend(StrEnum):
     """Where trees grow.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from treepo.advantage import OPTIONS_READ
-from treepo.config import AdvantageConfig, ConfigError, TreePOConfig
+from treepo.advantage import refuse_unread
+from treepo.config import ConfigError, TreePOConfig
 from treepo.config.policies import (
     CutPosition,
     DivergenceAllocation,
@@ -88,24 +88,21 @@ def check_unread(options: TreePOConfig, estimator: str) -> None:
         ConfigError: One line with the option, what reads it and the remedy.
     """
     defaults = TreePOConfig()
-    for option, where in _unread(options, estimator):
+    for option, where in _unread(options):
         value, default = (reduce(getattr, option.split("."), holder) for holder in (options, defaults))
         if value != default:
             raise ConfigError(
                 f"treepo.{option}={_shown(value)} is refused: it is read with {where} only; choose that or leave the "
                 f"option at {_shown(default)}"
             )
+    refuse_unread(estimator, options.advantage)
 
 
-def _unread(options: TreePOConfig, estimator: str) -> Iterator[tuple[str, str]]:
+def _unread(options: TreePOConfig) -> Iterator[tuple[str, str]]:
     """The options that nothing reads, each with what would read it."""
     for rule in _RULES:
         if not rule.read(options):
             yield from ((option, rule.where) for option in rule.options)
-    for option in AdvantageConfig.model_fields:
-        readers = [name for name, read in OPTIONS_READ.items() if option in read]
-        if estimator not in readers:
-            yield f"advantage.{option}", f"algorithm.adv_estimator={' or '.join(readers)}"
 
 
 def _shown(value: Any) -> str:

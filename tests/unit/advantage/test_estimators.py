@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from treepo.advantage import ESTIMATORS, OPTIONS_READ, Estimator, TreeRow, register_estimator
-from treepo.advantage.tokens import whiten
-from treepo.config import AdvantageConfig, SubgroupWeighting
+from treepo.advantage import ESTIMATORS, OPTIONS_READ, TreeRow, refuse_unread, register_estimator
+from treepo.advantage.tokens import SpanKind, whiten
+from treepo.advantage.treepo import treepo_credit
+from treepo.config import AdvantageConfig, ConfigError, SubgroupWeighting
+from treepo.config.policies import AdvantageScale, SharedTokens
 
-NAMES = ["treepo", "treepo_segment", "treepo_spo"]
+NAMES = list(ESTIMATORS)
 
 
 def row(prompt: str, *nodes: tuple[int, int]) -> TreeRow:
@@ -166,12 +168,15 @@ def test_padding_rows_get_zeros_and_change_nothing(name: str) -> None:
     assert not padded[[0, 1, 5, 6]].any()
 
 
+LONE = {"treepo_spo": [1.0, 1.0, 0.0, 0.0]} | {name: [1.0] * 4 for name in ("tree_grpo", "tempo", "tree_loo")}
+"""What an only trajectory of an only prompt gets: GRPO's baseline is then 0; whitening leaves nothing."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_trajectory_is_defined(name: str) -> None:
     rows = [row("p", (1, 2), (2, 1))]
     computed = estimate(name, rows, [1.0], full_mask(rows, 4))
-    # Whitening leaves nothing of one number; segments of an only trajectory differ only under spo.
-    expected = [1.0, 1.0, 0.0, 0.0] if name == "treepo_spo" else [0.0] * 4
+    expected = [value * mark for value, mark in zip(LONE.get(name, [0.0] * 4), [1, 1, 1, 0], strict=True)]
     assert computed.tolist() == [expected]
 
 
@@ -184,7 +189,7 @@ def test_equal_rewards_give_no_advantage(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_one_token_is_defined(name: str) -> None:
     rows = [row("p", (1, 1))]
-    expected = 1.0 if name == "treepo_spo" else 0.0
+    expected = LONE.get(name, [0.0])[0]
     assert estimate(name, rows, [1.0], torch.ones(1, 1)).tolist() == [[expected]]
 
 
@@ -196,7 +201,7 @@ def test_a_batch_of_padding_or_of_nothing_gives_zeros(name: str) -> None:
     assert estimate(name, [row("p")], [1.0], torch.zeros(1, 0)).shape == (1, 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "tempo"])
 def test_holes_in_the_mask_get_zero_and_do_not_count(name: str) -> None:
     mask = FORK_MASK.clone()
     mask[0, 0] = mask[1, 3] = 0
@@ -264,27 +269,18 @@ def test_a_row_needs_a_sound_length_for_every_node(lengths: tuple[int, ...]) -> 
         TreeRow(prompt_id="p", node_ids=(4, 5), node_lengths=lengths)
 
 
-@pytest.mark.parametrize(
-    ("name", "discount", "complaint"),
-    [
-        ("treepo", 0.5, "only treepo_segment has it"),
-        ("treepo_spo", 0.5, "only treepo_segment has it"),
-        ("treepo_segment", 1.5, "less than or equal to 1"),
-        ("treepo_segment", -1.0, "greater than or equal to 0"),
-    ],
-)
-def test_parent_discount_is_refused_where_it_means_nothing(name: str, discount: float, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        estimate(name, FORK, FORK_REWARDS, FORK_MASK, parent_discount=discount)
+@pytest.mark.parametrize("discount", [1.5, -1.0])
+def test_parent_discount_has_a_range(discount: float) -> None:
+    with pytest.raises(ValueError, match="than or equal to"):
+        estimate("treepo_segment", FORK, FORK_REWARDS, FORK_MASK, parent_discount=discount)
 
 
-def test_the_registry_holds_the_three_estimators_and_refuses_a_second_of_the_same_name() -> None:
-    assert set(NAMES) <= set(ESTIMATORS)
-    estimator: Estimator = ESTIMATORS["treepo"]
+def test_the_registry_refuses_a_name_that_is_taken_and_an_option_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="registered already"):
-        register_estimator("treepo", reads=())(estimator)
+        register_estimator("treepo", reads=(), spans=SpanKind.PATH, whitened=True)(treepo_credit)
     with pytest.raises(ValueError, match="cannot read 'root'"):
-        register_estimator("another", reads=("root",))
+        register_estimator("another", reads=("root",), spans=SpanKind.PATH, whitened=True)
+    assert "another" not in ESTIMATORS
 
 
 OTHERWISE = {
@@ -293,19 +289,34 @@ OTHERWISE = {
     "reject_degenerate": True,
     "branch_weights": True,
     "parent_discount": 0.5,
+    "prompt_deviation": True,
+    "shrink": "auto",
+    "scale": AdvantageScale.PROMPT,
+    "shared_tokens": SharedTokens.ONCE,
 }
 
 
 @pytest.mark.parametrize("option", AdvantageConfig.model_fields)
 @pytest.mark.parametrize("name", NAMES)
-def test_an_estimator_reads_the_options_that_it_says_and_no_other(name: str, option: str) -> None:
-    tree = [row("p", (1, 1), (leaf, 1)) for leaf in (3, 4, 5)] + [row("p", (2, 1), (leaf, 1)) for leaf in (6, 7)]
-    tree.append(row("p", (8, 2)))
-    rewards, mask = [1, 0, 0, 1, 1, 0], full_mask(tree, 2)
+def test_an_estimator_reads_the_options_that_it_says_and_refuses_every_other(name: str, option: str) -> None:
+    tree = [row("p", (1, 1), (leaf, 1)) for leaf in (3, 4, 5)] + [row("p", (2, 1), (7, 1))]
+    tree += [row("p", (2, 1), (6, 0), (leaf, 1)) for leaf in (9, 10)]
+    tree += [row("p", (5, 1), (leaf, 1)) for leaf in (13, 14)]
+    tree += [row("p", (8, 2)), row("q", (1, 2)), row("q", (2, 2)), row("q", (3, 2))]
+    rewards, mask = [1, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1], full_mask(tree, 2)
     plain = estimate(name, tree, rewards, mask)
-    if option == "parent_discount" and option not in OPTIONS_READ[name]:
-        with pytest.raises(ValueError, match="parent_discount"):
-            estimate(name, tree, rewards, mask, parent_discount=0.5)
+    if option not in OPTIONS_READ[name]:
+        with pytest.raises(ConfigError, match=f"treepo.advantage.{option}=.* is refused: it is read with algorithm"):
+            estimate(name, tree, rewards, mask, **{option: OTHERWISE[option]})
         return
-    changed = not torch.equal(estimate(name, tree, rewards, mask, **{option: OTHERWISE[option]}), plain)
-    assert changed == (option in OPTIONS_READ[name])
+    assert not torch.equal(estimate(name, tree, rewards, mask, **{option: OTHERWISE[option]}), plain)
+
+
+def test_every_option_is_read_by_some_estimator() -> None:
+    assert set().union(*OPTIONS_READ.values()) == set(AdvantageConfig.model_fields) == set(OTHERWISE)
+
+
+def test_an_estimator_that_is_not_registered_reads_nothing() -> None:
+    with pytest.raises(ConfigError, match="shared_tokens=once is refused"):
+        refuse_unread("grpo", AdvantageConfig(shared_tokens=SharedTokens.ONCE))
+    refuse_unread("grpo", AdvantageConfig())

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import advantage as benchmark
-from treepo.advantage import ESTIMATORS, TreeRow
-from treepo.advantage.subgroups import branch_means, build_forest
+from treepo.advantage import ESTIMATORS, OPTIONS_READ, TreeRow
+from treepo.advantage.forest import branch_means, build_forest
 from treepo.config import AdvantageConfig, SubgroupWeighting, load_config
+from treepo.config.policies import AdvantageScale, SharedTokens
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
-NAMES = ["treepo", "treepo_segment", "treepo_spo"]
+NAMES = list(ESTIMATORS)
+ONE_NUMBER = {name for name in NAMES if name in ("treepo", "tree_grpo", "tree_loo")}
 EOS = 0
 OPTIONS: dict[str, dict[str, Any]] = {
     "cuts inside segments": {
@@ -58,6 +60,11 @@ def grow(prompt: int, options: dict[str, Any]) -> Tree:
     while requests:
         requests = [following for request in requests for following in sampler.receive(answer(request))]
     return sampler.tree()
+
+
+BRANCH_WEIGHTS: list[tuple[str, dict[str, Any]]] = [
+    (name, {"branch_weights": True}) for name in NAMES if "branch_weights" in OPTIONS_READ[name]
+]
 
 
 class Batch:
@@ -105,22 +112,25 @@ def test_the_trees_hold_what_the_tests_are_about() -> None:
     assert len({len(tree.trajectories) for tree in fewer.trees}) > 1, "groups are of unequal size"
 
 
-@pytest.mark.parametrize("branch_weights", [False, True])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_segment_gets_one_number_and_exactly_its_own_tokens(batch: Batch, name: str, branch_weights: bool) -> None:
-    computed = batch.estimate(name, branch_weights=branch_weights)
+@pytest.mark.parametrize(("name", "options"), [(name, {}) for name in NAMES] + BRANCH_WEIGHTS)
+def test_a_segment_gets_one_number_and_exactly_its_own_tokens(batch: Batch, name: str, options: dict[str, Any]) -> None:
+    computed = batch.estimate(name, **options)
     assert computed.isfinite().all()
     assert not computed[batch.mask == 0].any()
     edges = 0
     for row, numbers in zip(batch.rows, computed, strict=True):
         parts = segments(row, numbers)
-        assert all((part == part[0]).all() for part in parts)
+        # tempo gives a node's first token a number of its own.
+        assert all((part[1:] == part[-1]).all() and (name == "tempo" or part[0] == part[-1]) for part in parts)
         edges += sum(float(before[0]) != float(after[0]) for before, after in itertools.pairwise(parts))
-    assert (edges == 0) == (name == "treepo"), "treepo gives a trajectory one number, the others one per segment"
+    assert (edges == 0) == (name in ONE_NUMBER), "some give a trajectory one number, the others one per segment"
 
 
-@pytest.mark.parametrize("options", [{}, {"branch_weights": True}], ids=["plain", "branch_weights"])
-@pytest.mark.parametrize("name", ["treepo_segment", "treepo_spo"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, {}) for name in ("treepo_segment", "treepo_spo", "treepo_branch", "treerl")]
+    + [case for case in BRANCH_WEIGHTS if case[0] != "treepo"],
+)
 def test_a_shared_token_gets_the_same_segment_advantage_in_every_trajectory(
     batch: Batch, name: str, options: dict[str, Any]
 ) -> None:
@@ -161,17 +171,33 @@ def test_branch_weights_are_the_products_of_one_over_children(batch: Batch) -> N
     assert found == pytest.approx([float(means[tree.prompt_id]) for tree in batch.trees])
 
 
-ALL_OPTIONS = [
-    {"subgroup_weighting": weighting, "include_root": root, "reject_degenerate": reject, "branch_weights": branch}
-    for weighting, root, reject, branch in itertools.product(SubgroupWeighting, *[[False, True]] * 3)
-]
+VALUES: dict[str, list[Any]] = {
+    "subgroup_weighting": list(SubgroupWeighting),
+    "include_root": [True, False],
+    "reject_degenerate": [False, True],
+    "branch_weights": [False, True],
+    "parent_discount": [None, 0.5],
+    "prompt_deviation": [False, True],
+    "shrink": [2.0, 0.0, "auto"],
+    "scale": list(AdvantageScale),
+    "shared_tokens": [SharedTokens.PER_ROW, SharedTokens.SQRT],
+}
+
+
+def all_options(name: str) -> list[dict[str, Any]]:
+    """Every combination of the options that an estimator reads."""
+    read = sorted(OPTIONS_READ[name])
+    return [dict(zip(read, values, strict=True)) for values in itertools.product(*(VALUES[option] for option in read))]
+
+
+UNSCALED = {"treerl", "tree_grpo", "tempo", "tree_loo"}
+"""Those that leave rewards in their units, at least where a prompt has a single trajectory."""
 ONE = TreeRow(prompt_id="p", node_ids=(1, 2), node_lengths=(1, 2))
 TWIN = TreeRow(prompt_id="p", node_ids=(1, 3), node_lengths=(1, 1))
 OTHER = TreeRow(prompt_id="q", node_ids=(1,), node_lengths=(3,))
 BARE = TreeRow(prompt_id="q", node_ids=(7, 8, 9), node_lengths=(0, 1, 0))
 
 
-@pytest.mark.parametrize("options", ALL_OPTIONS, ids=lambda options: " ".join(str(value) for value in options.values()))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("rows", "rewards"),
@@ -185,18 +211,18 @@ BARE = TreeRow(prompt_id="q", node_ids=(7, 8, 9), node_lengths=(0, 1, 0))
     ],
     ids=["one", "duplicates", "equal", "huge", "tiny", "empty nodes"],
 )
-def test_degenerate_batches_are_finite_under_every_option(
-    name: str, rows: list[TreeRow], rewards: list[float], options: dict[str, Any]
-) -> None:
+def test_degenerate_batches_are_finite_under_every_option(name: str, rows: list[TreeRow], rewards: list[float]) -> None:
     lengths = torch.tensor([sum(row.node_lengths) for row in rows])
-    computed = ESTIMATORS[name](
-        rewards=torch.tensor(rewards, dtype=torch.float64),
-        response_mask=(torch.arange(4) < lengths[:, None]).long(),
-        rows=rows,
-        options=AdvantageConfig(**options),
-    )
-    assert computed.isfinite().all()
-    assert computed.abs().max() < 10
+    for options in all_options(name):
+        computed = ESTIMATORS[name](
+            rewards=torch.tensor(rewards, dtype=torch.float64),
+            response_mask=(torch.arange(4) < lengths[:, None]).long(),
+            rows=rows,
+            options=AdvantageConfig(**options),
+        )
+        assert computed.isfinite().all(), options
+        if name not in UNSCALED and options.get("scale") is not AdvantageScale.NONE:
+            assert computed.abs().max() < 10, options
 
 
 @pytest.mark.parametrize("name", ["treepo", "treepo_segment"])

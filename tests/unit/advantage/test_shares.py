@@ -1,5 +1,7 @@
 """The share of the subgroups below the prompt in the credit."""
 
+from statistics import fmean
+
 import pytest
 
 from treepo.advantage import TreeRow, subgroup_share
@@ -34,3 +36,23 @@ def test_equal_rewards_and_lone_trajectories_have_no_share() -> None:
     assert subgroup_share([row(1, 2), row(1, 3)], [1.0, 1.0]) == 0
     assert subgroup_share([row(1, 2)], [1.0]) == 0
     assert subgroup_share([], []) == 0
+
+
+def test_a_path_that_occurs_again_counts_once() -> None:
+    rows = [row(1, 2), row(1, 3), row(4)]
+    assert subgroup_share([*rows, rows[0], rows[0]], [1.0, 0.0, 0.0, 1.0, 1.0]) == pytest.approx(
+        subgroup_share(rows, [1.0, 0.0, 0.0])
+    )
+
+
+def test_a_long_spine_has_the_share_of_its_definition() -> None:
+    # 60 leaves, one at every depth of a spine; the mean of the subgroup at depth d is over the leaves from d on.
+    spine = 60
+    rows = [row(*[0] * depth, 1) for depth in range(spine)]
+    rewards = [float(depth % 3 == 0) for depth in range(spine)]
+    local = whole = 0.0
+    for depth, reward in enumerate(rewards):
+        terms = [reward - fmean(rewards[above:]) for above in range(1, depth + 1) if spine - above > 1]
+        local += abs(fmean(terms)) if terms else 0.0
+        whole += abs(reward - fmean(rewards))
+    assert subgroup_share(rows, rewards) == pytest.approx(local / (local + whole))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import bias, walks
-from treepo.advantage.subgroups import subgroup_means
+from treepo.advantage.forest import subgroup_means
 
 DEPTH, HAZARD = 4, 0.25
 

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "rollout": {"tree"},
     "viewer": {"tree"},
     "quickstart": set(),
-    "config_docs": {"evaluation"},
+    "config_docs": {"advantage", "evaluation"},
     "start": {"verl", "advantage"},
     "launch": {"start", "verl", "evaluation"},
     "evaluation": {"rollout", "advantage", "tree"},
@@ -30,8 +30,9 @@ WITHIN: dict[str, dict[str, set[str]]] = {
         # For their types alone.
         "checks": {"options"},
         "options": {"checks", "policies"},
-        "load": {"options"},
-        "__init__": {"options", "policies"},
+        "validation": {"options"},
+        "load": {"options", "validation"},
+        "__init__": {"options", "policies", "validation"},
     },
     "verl": {
         "cpu": set(),

@@ -163,7 +163,7 @@ def subgroup_means(forest: Forest, values: Tensor) -> list[Tensor]:
     Returns:
         Per level, shape (groups,).
     """
-    sums = (_group_sums(values.gather(0, level.members), level.groups, len(level.sizes)) for level in forest.levels)
+    sums = (group_sums(values.gather(0, level.members), level.groups, len(level.sizes)) for level in forest.levels)
     return [total / level.sizes for total, level in zip(sums, forest.levels, strict=True)]
 
 
@@ -189,10 +189,55 @@ def branch_means(forest: Forest, values: Tensor) -> list[Tensor]:
         shares = values.gather(0, level.members.gather(0, level.leaves))
         if below is not None:
             shares, owners = torch.cat([shares, below[0]]), torch.cat([owners, below[1]])
-        mean = _group_sums(shares, owners, count) / torch.bincount(owners, minlength=count)
+        mean = group_sums(shares, owners, count) / torch.bincount(owners, minlength=count)
         means.append(mean)
         below = mean, level.parents
     return means[::-1]
+
+
+def count_branches(forest: Forest) -> list[Tensor]:
+    """Branches of every node: its children, and the trajectory that ends at it; a fork has two or more.
+
+    Returns:
+        Per level, int64, shape (groups,).
+    """
+    counts = []
+    for level, below in zip(forest.levels, [*forest.levels[1:], None], strict=True):
+        count = torch.bincount(level.groups.gather(0, level.leaves), minlength=len(level.sizes))
+        counts.append(count if below is None else count + torch.bincount(below.parents, minlength=len(level.sizes)))
+    return counts
+
+
+def by_trajectory(forest: Forest, values: Sequence[Tensor]) -> Tensor:
+    """Hands the values of the nodes below the prompts to the trajectories through them.
+
+    Args:
+        forest: The trees.
+        values: Per level from 1, shape (groups,).
+
+    Returns:
+        Float64, shape (trajectories, longest path); zero behind the end of a path.
+    """
+    table = torch.zeros(len(values), len(forest.depths), dtype=torch.float64)
+    for column, level, value in zip(table, forest.levels[1:], values, strict=True):
+        column.index_copy_(0, level.members, value.double().gather(0, level.groups))
+    return table.T
+
+
+def group_deviations(level: Level, values: Tensor) -> Tensor:
+    """Sample standard deviation of the values within each sub-group of a level; 0 where a sub-group has one member.
+
+    Args:
+        level: One level of the trees.
+        values: Float, shape (trajectories,).
+
+    Returns:
+        Shape (groups,).
+    """
+    own, count = values.gather(0, level.members), len(level.sizes)
+    mean = (group_sums(own, level.groups, count) / level.sizes).gather(0, level.groups)
+    squares = group_sums((own - mean).square(), level.groups, count)
+    return (squares / (level.sizes - 1).clamp(min=1)).sqrt()
 
 
 def has_spread(level: Level, values: Tensor) -> Tensor:
@@ -241,14 +286,15 @@ def normalise_siblings(values: Tensor, parents: Tensor, sizes: Tensor) -> Tensor
     """
     count = len(sizes)
     siblings = torch.bincount(parents, minlength=count)
-    mean = _group_sums(values, parents, count) / siblings
+    mean = group_sums(values, parents, count) / siblings
     centred = values - mean.gather(0, parents)
-    deviation = (_group_sums(centred.square(), parents, count) / siblings).sqrt()
+    deviation = (group_sums(centred.square(), parents, count) / siblings).sqrt()
     # Means that are equal on paper differ in the last bits; dividing by such a spread would make noise an advantage.
     # The bits are those of the summands: means may be zero on paper, and then nothing but noise.
     scale = torch.where(deviation <= 1e-9 * sizes, torch.inf, deviation)
     return torch.where(siblings.gather(0, parents) > 1, centred / scale.gather(0, parents), values)
 
 
-def _group_sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
+def group_sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Sums of the values by group, shape (count,)."""
     return torch.zeros(count, dtype=values.dtype).index_add(0, groups, values)
