@@ -224,7 +224,7 @@ def test_nodes_without_a_fork_are_one_run_and_an_end_in_between_parts_it(grow: G
 def test_the_advantage_of_a_leaf_is_the_mean_over_its_tokens(grow: Grow) -> None:
     # Nodes of one and three tokens with -1 and 1: the mean over tokens is 1/2, over nodes 0.
     path = (Node(id=1, tokens=[1], log_probs=[-1.0]), Node(id=2, tokens=[2] * 3, log_probs=[-1.0] * 3))
-    leaf = Trajectory(path=path, reason=FinishReason.EOS, finish_step=1, from_fallback=False)
+    leaf = Trajectory(nodes=path, reason=FinishReason.EOS, finish_step=1, from_fallback=False)
     record = tree_record(
         Tree(prompt_id="p", prompt_tokens=[1], trajectories=(leaf,), stats=grow().stats),
         step=0,

@@ -1,0 +1,1 @@
+"""How much of a gradient every credit makes of the same samples: `python -m benchmarks.gradient`."""
