@@ -221,21 +221,6 @@ def test_nodes_without_a_fork_are_one_run_and_an_end_in_between_parts_it(grow: G
     assert (middle.start, middle.length) == (2, 2)
 
 
-def test_the_advantage_of_a_leaf_is_the_mean_over_its_tokens(grow: Grow) -> None:
-    # Nodes of one and three tokens with -1 and 1: the mean over tokens is 1/2, over nodes 0.
-    path = (Node(id=1, tokens=[1], log_probs=[-1.0]), Node(id=2, tokens=[2] * 3, log_probs=[-1.0] * 3))
-    leaf = Trajectory(nodes=path, reason=FinishReason.EOS, finish_step=1, from_fallback=False)
-    record = tree_record(
-        Tree(prompt_id="p", prompt_tokens=[1], trajectories=(leaf,), stats=grow().stats),
-        step=0,
-        scores=[Scores(reward=1.0, advantages=[-1.0, 1.0, 1.0, 1.0])],
-        decode=lambda tokens: "x",
-    )
-    (run,) = lay_out(record)
-    assert run.leaves[0].advantage == 0.5
-    assert [block.advantage for block in run.blocks] == [-1.0, 1.0]
-
-
 def test_a_very_long_path_is_drawn(grow: Grow) -> None:
     record = chain((list(range(1, 1501)), 1.0), ([*range(1, 1500), 2000], -1.0), stats=grow().stats)
     assert render_page([record], title="long").count('id="t0-n') == 1501
