@@ -103,7 +103,7 @@ async def test_a_tree_has_all_samples_and_repeats_with_its_seed(
     assert len(first.responses) == SAMPLES
     for response in first.responses:
         assert response.path is not None
-        assert sum(response.path.node_lengths) == len(response.tokens) == len(response.log_probs or ())
+        assert response.path.length == len(response.tokens) == len(response.log_probs or ())
     assert first.tokens_generated <= sum(lengths(first))
     assert max(lengths(first)) <= setup.options.response_length
 

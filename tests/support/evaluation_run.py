@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from treepo.evaluation import INDEPENDENT, BenchmarkPlan, Call, RunPlan, RunWriter, Sample, StoredRun, TreePath
-from treepo.tree import FinishReason
+from treepo.evaluation import INDEPENDENT, BenchmarkPlan, Call, RunPlan, RunWriter, Sample, StoredRun
+from treepo.tree import FinishReason, NodePath
 
 
 def sample(question: str = "q0", index: int = 0, **fields: Any) -> Sample:
@@ -32,7 +32,7 @@ def sample(question: str = "q0", index: int = 0, **fields: Any) -> Sample:
 def tree_sample(index: int, nodes: Sequence[tuple[int, int]], question: str = "q0", **fields: Any) -> Sample:
     """A sample of a tree; nodes are ids and lengths."""
     ids, lengths = tuple(node for node, _ in nodes), tuple(length for _, length in nodes)
-    path = TreePath(tree=0, node_ids=ids, node_lengths=lengths)
+    path = NodePath(node_ids=ids, node_lengths=lengths)
     return sample(question, index, **{"sampling": "tree d=2", "tokens": sum(lengths), "path": path, **fields})
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from treepo.config import TreePOConfig, load_config
-from treepo.evaluation import INDEPENDENT, BenchmarkPlan, RunPlan, TreePath, tree_label
+from treepo.evaluation import INDEPENDENT, BenchmarkPlan, RunPlan, tree_label
 from treepo.evaluation.ask.benchmarks import Benchmark, Question
 from treepo.evaluation.ask.generator import Generated, Response
 from treepo.evaluation.ask.prompts import Prompt, Prompts
 from treepo.evaluation.ask.work import Work
-from treepo.tree import FinishReason
+from treepo.tree import FinishReason, NodePath
 
 TREE = tree_label(2)
 
@@ -82,7 +82,7 @@ def _response(seed: int, leaf: int | None) -> Response:
     tokens = list(text.encode())
     path = None
     if leaf is not None:
-        path = TreePath(tree=0, node_ids=(1, 2 + leaf), node_lengths=(3, len(tokens) - 3))
+        path = NodePath(node_ids=(1, 2 + leaf), node_lengths=(3, len(tokens) - 3))
     return Response(tokens=tokens, log_probs=(-0.5,) * len(tokens), finish=FinishReason.EOS, path=path)
 
 

@@ -6,7 +6,6 @@ from treepo.evaluation.keep.records import (
     Call,
     RunPlan,
     Sample,
-    TreePath,
     repeats_itself,
     tree_label,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "RunWriter",
     "Sample",
     "StoredRun",
-    "TreePath",
     "repeats_itself",
     "tree_label",
 ]

@@ -6,8 +6,7 @@ from typing import Protocol
 
 from treepo.config import TreePOConfig
 from treepo.evaluation.ask.prompts import Prompt
-from treepo.evaluation.keep.records import TreePath
-from treepo.tree import FinishReason
+from treepo.tree import FinishReason, NodePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +18,14 @@ class Response:
         log_probs: Log-probability of each, shape [n]; None where they were not asked for.
         finish: Why it ended.
         path: The way through its tree; None for an independent sample.
+        from_fallback: Whether it grew out of a fallback.
     """
 
     tokens: Sequence[int]
     log_probs: tuple[float, ...] | None
     finish: FinishReason
-    path: TreePath | None = None
+    path: NodePath | None = None
+    from_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

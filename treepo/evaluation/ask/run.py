@@ -244,4 +244,5 @@ class _Loop:
             repetition=repeats_itself(text),
             log_probs=response.log_probs if self._work.log_probs else None,
             path=response.path,
+            from_fallback=response.from_fallback,
         )

@@ -111,20 +111,18 @@ class _Arm:
         if sample.path is None:
             self.positions.add(np.arange(len(values)), values)
             return
-        start = 0
-        tree = (sample.benchmark, sample.question, sample.path.tree)
+        tree = (sample.benchmark, sample.question, sample.tree)
         parent: Node = (*tree, 0)
-        for segment, (node, length) in enumerate(zip(sample.path.node_ids, sample.path.node_lengths, strict=True)):
+        for segment, (node, place) in enumerate(sample.path.spans()):
             here: Node = (*tree, node)
             if here not in self.seen:
                 self.seen.add(here)
-                part = values[start : start + length]
-                offsets = np.arange(length)
-                self.positions.add(offsets + start, part)
-                self.segments.add(np.full(length, segment), part)
+                part = values[place]
+                offsets = np.arange(len(part))
+                self.positions.add(offsets + place.start, part)
+                self.segments.add(np.full(len(part), segment), part)
                 if segment > 0:
                     (self.forks if len(children[parent]) > 1 else self.boundaries).add(offsets, part)
-            start += length
             parent = here
 
 
@@ -148,7 +146,7 @@ def analyse_log_probs(run: StoredRun) -> list[LogProbs]:
 
 def _note_children(sample: Sample, children: dict[Node, set[int]]) -> None:
     assert sample.path is not None
-    tree = (sample.benchmark, sample.question, sample.path.tree)
+    tree = (sample.benchmark, sample.question, sample.tree)
     for parent, child in zip((0, *sample.path.node_ids), sample.path.node_ids, strict=False):
         children[(*tree, parent)].add(child)
 

@@ -12,14 +12,7 @@ from treepo.evaluation.keep.store import StoredRun, sample_file
 
 ROWS_AT_A_TIME = 512
 
-_TREE_PATH = pa.struct(
-    [
-        ("tree", pa.int32()),
-        ("node_ids", pa.list_(pa.int32())),
-        ("node_lengths", pa.list_(pa.int32())),
-        ("from_fallback", pa.bool_()),
-    ]
-)
+_PATH = pa.struct([("node_ids", pa.list_(pa.int32())), ("node_lengths", pa.list_(pa.int32()))])
 COLUMNS = pa.schema(
     [
         ("benchmark", pa.string()),
@@ -38,7 +31,9 @@ COLUMNS = pa.schema(
         ("verdict", pa.string()),
         ("repetition", pa.bool_()),
         ("log_probs", pa.list_(pa.float32())),
-        ("path", _TREE_PATH),
+        ("path", _PATH),
+        ("tree", pa.int32()),
+        ("from_fallback", pa.bool_()),
     ]
 )
 

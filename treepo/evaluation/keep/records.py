@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from treepo.config import RepetitionConfig
-from treepo.tree import FinishReason
+from treepo.tree import FinishReason, NodePath
 from treepo.tree.repetition import has_repetition
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of all files of a run; a reader refuses any other."""
 INDEPENDENT = "independent"
 """Sampling label of plain, independent samples: what every other one is compared with."""
@@ -34,27 +34,6 @@ TRUNCATED = frozenset({FinishReason.MAX_TOKENS, FinishReason.MAX_DEPTH})
 def tree_label(divergence: int) -> str:
     """Sampling label of trees with this divergence, as in ``tree d=2``."""
     return f"tree d={divergence}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreePath:
-    """Where a sample lies in its tree.
-
-    Attributes:
-        tree: Number of the tree among its question's, from 0; node ids are unique within one tree only.
-        node_ids: Ids of the path's nodes, shape [nodes].
-        node_lengths: Tokens of each, shape [nodes]; they sum to the sample's tokens.
-        from_fallback: Whether the sample grew out of a fallback.
-    """
-
-    tree: int
-    node_ids: tuple[int, ...]
-    node_lengths: tuple[int, ...]
-    from_fallback: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.node_ids) != len(self.node_lengths):
-            raise ValueError(f"{len(self.node_ids)} node ids but {len(self.node_lengths)} node lengths")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +58,8 @@ class Sample:
         repetition: Whether the text repeats itself (`repeats_itself`), whatever ended it.
         log_probs: Log-probability of each token, shape [tokens]; None where they were not kept.
         path: The way through the tree; None for independent samples.
+        tree: Number of the tree among its question's, from 0: node ids are unique within one tree only.
+        from_fallback: Whether it grew out of a fallback.
 
     Raises:
         ValueError: Lengths contradict each other, a number is negative, or a log-probability is not finite.
@@ -100,7 +81,9 @@ class Sample:
     verdict: str
     repetition: bool
     log_probs: tuple[float, ...] | None = None
-    path: TreePath | None = None
+    path: NodePath | None = None
+    tree: int = 0
+    from_fallback: bool = False
 
     def __post_init__(self) -> None:
         name = f"{self.benchmark} {self.question} sample {self.index}"
@@ -111,8 +94,8 @@ class Sample:
                 raise ValueError(f"{name}: {len(self.log_probs)} log-probs for {self.tokens} tokens")
             if not all(map(math.isfinite, self.log_probs)):
                 raise ValueError(f"{name}: a log-probability is not finite")
-        if self.path is not None and sum(self.path.node_lengths) != self.tokens:
-            raise ValueError(f"{name}: nodes of {sum(self.path.node_lengths)} tokens for {self.tokens} tokens")
+        if self.path is not None and self.path.length != self.tokens:
+            raise ValueError(f"{name}: nodes of {self.path.length} tokens for {self.tokens} tokens")
 
     @property
     def key(self) -> tuple[str, str, int]:

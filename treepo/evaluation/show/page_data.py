@@ -90,7 +90,7 @@ def _row(sample: Sample, question: int, sampling: int, texts: "_Texts") -> list[
     if sample.path is not None:
         path = sample.path
         spans = " ".join(f"{node}:{size}" for node, size in zip(path.node_ids, path.node_lengths, strict=True))
-        nodes = f"tree {path.tree}, nodes {spans}" + (", from a fallback" if path.from_fallback else "")
+        nodes = f"tree {sample.tree}, nodes {spans}" + (", from a fallback" if sample.from_fallback else "")
     return [
         question,
         sampling,

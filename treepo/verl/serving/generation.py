@@ -18,7 +18,6 @@ from treepo.config import TreePOConfig
 from treepo.evaluation.ask.generator import Generated, Response
 from treepo.evaluation.ask.prompts import Prompt
 from treepo.evaluation.ask.setup import Setup
-from treepo.evaluation.keep.records import TreePath
 from treepo.tree import FinishReason, Tree
 from treepo.verl.rollout.tree_client import grow_on_server
 from treepo.verl.rollout.tree_job import TreeJob
@@ -133,12 +132,8 @@ def _of_tree(tree: Tree, *, discarded: int, log_probs: bool) -> Generated:
             tokens=trajectory.tokens,
             log_probs=tuple(trajectory.log_probs) if log_probs else None,
             finish=trajectory.reason,
-            path=TreePath(
-                tree=0,
-                node_ids=trajectory.path.node_ids,
-                node_lengths=trajectory.path.node_lengths,
-                from_fallback=trajectory.from_fallback,
-            ),
+            path=trajectory.path,
+            from_fallback=trajectory.from_fallback,
         )
         for trajectory in tree.trajectories
     )

@@ -13,10 +13,10 @@ from evaluation_run import call, plan, sample, tree_sample, write_run
 from training_run import ROOT
 
 from treepo.config import ConfigError
-from treepo.evaluation import BenchmarkPlan, RunWriter, Sample, StoredRun, TreePath, repeats_itself
+from treepo.evaluation import BenchmarkPlan, RunWriter, Sample, StoredRun, repeats_itself
 from treepo.evaluation.keep.export import write_parquet
 from treepo.evaluation.keep.store import sample_file
-from treepo.tree import FinishReason
+from treepo.tree import FinishReason, NodePath
 
 QUESTIONS = ("q0", "q1")
 
@@ -172,8 +172,8 @@ def test_folders_that_hold_no_run_of_this_schema_are_refused(tmp_path: Path) -> 
         StoredRun(tmp_path)
     write_run(tmp_path, plan(), [sample()])
     file = tmp_path / "run.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 2}))
-    with pytest.raises(ConfigError, match="has schema 2, this version reads schema 1"):
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 1}))
+    with pytest.raises(ConfigError, match="has schema 1, this version reads schema 2"):
         StoredRun(tmp_path)
 
 
@@ -183,7 +183,7 @@ def test_folders_that_hold_no_run_of_this_schema_are_refused(tmp_path: Path) -> 
         ({"log_probs": (-1.0,)}, "1 log-probs for 4 tokens"),
         ({"log_probs": (-1.0, -1.0, float("nan"), -1.0)}, "not finite"),
         ({"index": -1}, "must not be negative"),
-        ({"path": TreePath(tree=0, node_ids=(1,), node_lengths=(3,))}, "nodes of 3 tokens for 4 tokens"),
+        ({"path": NodePath(node_ids=(1,), node_lengths=(3,))}, "nodes of 3 tokens for 4 tokens"),
     ],
 )
 def test_a_sample_that_contradicts_itself_is_refused(fields: dict, words: str) -> None:
@@ -211,7 +211,8 @@ def test_parquet_holds_every_sample_with_its_path_and_log_probs(tmp_path: Path) 
     assert set(first) == set(Sample.__dataclass_fields__)
     assert (first["log_probs"], first["path"], first["truths"], first["finish"]) == (None, None, ["2"], "eos")
     assert second["log_probs"] == [-0.5, -1.0, -2.0, -0.25]
-    assert second["path"] == {"tree": 0, "node_ids": [1, 7], "node_lengths": [3, 1], "from_fallback": False}
+    assert second["path"] == {"node_ids": [1, 7], "node_lengths": [3, 1]}
+    assert (second["tree"], second["from_fallback"]) == (0, False)
 
 
 GENERATION = """
