@@ -60,6 +60,7 @@ def ask(request_id: int, *, seed: int, max_tokens: int = 32) -> SegmentRequest:
         continues=False,
         parent_request=None,
         seed=seed,
+        node_id=request_id + 1,
     )
 
 

@@ -1,12 +1,16 @@
 """What options must hold together: partners that need each other, and ranges that depend on other options."""
 
 import importlib
+import inspect
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from treepo.config.options import TreePOConfig
+
+CLASS_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+"""What `module:name` options look like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ def check_partners(config: "TreePOConfig") -> None:
     for partner in _PARTNERS:
         given = _value(config, partner.option)
         chosen = _value(config, partner.policy) == partner.value
-        if chosen and partner.needed and given is None:
+        # Where an environment answers, a turn is the block.
+        needed = partner.needed and not (partner.option == "fallback.block_size" and config.environment.name)
+        if chosen and needed and given is None:
             raise ValueError(f"treepo.{partner.policy}={partner.value} needs treepo.{partner.option}: set it")
         if given is not None and not chosen:
             raise ValueError(
@@ -75,6 +81,52 @@ def check_ranges(config: "TreePOConfig") -> None:
     except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(
             f"treepo.termination.answer_detector={config.termination.answer_detector} cannot be used: {error}"
+        ) from error
+
+
+def check_environment(config: "TreePOConfig") -> None:
+    """Refuses an environment that cannot be used, and options that have no meaning beside one.
+
+    Raises:
+        ValueError: One line with the option and the remedy.
+    """
+    options = config.environment
+    if options.name is None:
+        return
+    for option in ("fallback.window", "fallback.block_size"):
+        if _value(config, option) is not None:
+            raise ValueError(
+                f"treepo.{option}={_value(config, option)} is refused with treepo.environment.name: trees of turns are "
+                "cut at the start of a turn; leave it null"
+            )
+    if config.rollout.backend == "in_engine":
+        raise ValueError(
+            "treepo.rollout.backend=in_engine is refused with treepo.environment.name: every turn is a request of its "
+            "own; set it to portable or leave it null"
+        )
+    _check_environment_class(options.name, fork=options.fork == "fork")
+
+
+def _check_environment_class(name: str, *, fork: bool) -> None:
+    option = f"treepo.environment.name={name}"
+    try:
+        make = import_named(name)
+    except Exception as error:
+        # A user's module may raise anything while it is imported.
+        said = " ".join(str(error).split())
+        raise ValueError(f"{option} cannot be imported: {type(error).__name__}: {said}") from error
+    if not callable(getattr(make, "step", None)):
+        raise ValueError(f"{option} has no method step(turn): write one that returns a treepo.environment.Observation")
+    if fork and not callable(getattr(make, "fork", None)):
+        raise ValueError(
+            f"treepo.environment.fork=fork needs a method fork() of {name}: write one, or set "
+            "treepo.environment.fork=replay"
+        )
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"{option} must be made without arguments ({error}): read the prompt's row in reset(row)"
         ) from error
 
 

@@ -8,13 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from treepo.config.checks import check_partners, check_ranges
+from treepo.config.checks import CLASS_PATH, check_environment, check_partners, check_ranges
 from treepo.config.policies import (
     AdvantageScale,
     AnswerRule,
     CutPosition,
     DivergenceAllocation,
     DivergenceBudget,
+    EnvironmentErrors,
+    EnvironmentFork,
     FallbackCandidates,
     LogProbScore,
     Preference,
@@ -131,7 +133,7 @@ class TerminationConfig(_Options):
     )
     answer_detector: str = Field(
         default="treepo.rewards.boxed:BoxScan",
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=CLASS_PATH,
         description="What finds the answer, as module:name of a treepo.tree.AnswerScan to be called without arguments.",
     )
     repetition: RepetitionConfig = RepetitionConfig()
@@ -213,6 +215,25 @@ class AdvantageConfig(_Options):
         return value
 
 
+class EnvironmentConfig(_Options):
+    """Options ``treepo.environment.*``: trees whose segments are turns of a conversation."""
+
+    name: str | None = Field(
+        default=None,
+        pattern=CLASS_PATH,
+        description="What answers the turns, as module:Class of an Environment. Refused by trainings and evaluations.",
+    )
+    fork: EnvironmentFork = Field(default=EnvironmentFork.REPLAY, description="How the state behind a turn is copied.")
+    timeout: float = Field(default=120.0, gt=0, description="Seconds for one call of an environment or a tool.")
+    on_error: EnvironmentErrors = Field(
+        default=EnvironmentErrors.OBSERVATION, description="What becomes of a turn at which the environment fails."
+    )
+    max_steps: int | None = Field(default=None, ge=1, description="Most steps in one prompt's tree; null: no limit.")
+    max_open: int | None = Field(
+        default=None, ge=1, description="Most environments open in one agent-loop worker; null: no limit."
+    )
+
+
 class PackingConfig(_Options):
     """Options ``treepo.packing.*``: log-probs and updates that compute shared tokens once."""
 
@@ -250,10 +271,12 @@ class TreePOConfig(_Options):
     budget: BudgetConfig = BudgetConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     rollout: RolloutConfig = RolloutConfig()
+    environment: EnvironmentConfig = EnvironmentConfig()
     packing: PackingConfig = PackingConfig()
 
     @model_validator(mode="after")
     def _cross_checks(self) -> "TreePOConfig":
         check_partners(self)
         check_ranges(self)
+        check_environment(self)
         return self

@@ -188,3 +188,30 @@ class RolloutBackend(StrEnum):
 
     IN_ENGINE = "in_engine"
     PORTABLE = "portable"
+
+
+class EnvironmentFork(StrEnum):
+    """How the environment behind a turn is copied where a path forks or is cut.
+
+    * ``fork``: by its own ``fork()``.
+    * ``replay``: the first path to come takes it; for every other a new one is reset and steps through the same turns.
+      An answer that differs from the first ends the path as failed.
+    * ``none``: not at all. ``width`` conversations begin at the root and none forks; also a baseline for trees.
+    """
+
+    FORK = "fork"
+    REPLAY = "replay"
+    NONE = "none"
+
+
+class EnvironmentErrors(StrEnum):
+    """What becomes of a turn at which the environment raises or takes too long.
+
+    * ``observation``: the error is what the model reads, and the conversation goes on behind the turn before.
+    * ``end``: the path ends as failed and keeps its place in the group.
+    * ``fail``: the prompt's tree fails.
+    """
+
+    OBSERVATION = "observation"
+    END = "end"
+    FAIL = "fail"

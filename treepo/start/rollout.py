@@ -26,6 +26,11 @@ def check_rollout(config: DictConfig, options: TreePOConfig) -> None:
     Raises:
         ConfigError: Something cannot work; the text is one line that names the option and the remedy.
     """
+    if options.environment.name is not None:
+        raise ConfigError(
+            f"treepo.environment.name={options.environment.name} is refused: a training grows no trees of turns yet; "
+            "leave it null, and grow them with treepo.rollout.TurnEngine over an engine"
+        )
     _check_server(config, options)
     _check_prompts(config)
     _check_length(config)

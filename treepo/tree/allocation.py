@@ -82,11 +82,11 @@ class PathScores:
         self._sums: dict[int, float] = {}
 
     def score(self, nodes: Nodes, kind: LogProbScore) -> float:
-        """Sum or mean over the tokens of a path that is not empty, or the mean over its last node."""
+        """Sum or mean over the tokens written in a path that is not empty, or the mean over its last node."""
         if kind is LogProbScore.LAST_SEGMENT:
-            return self._sum(nodes[-1]) / nodes[-1].length
+            return self._sum(nodes[-1]) / nodes[-1].written
         total = sum(self._sum(node) for node in nodes)
-        return total if kind is LogProbScore.SUM else total / sum(node.length for node in nodes)
+        return total if kind is LogProbScore.SUM else total / sum(node.written for node in nodes)
 
     def _sum(self, node: Node) -> float:
         if node.id not in self._sums:

@@ -36,13 +36,17 @@ def argument_problem(
     return None
 
 
-def segment_problem(request: SegmentRequest, segment: Segment) -> str | None:
-    """What is wrong with the answer to a request."""
+def segment_problem(request: SegmentRequest, segment: Segment, *, room: int) -> str | None:
+    """What is wrong with the answer to a request, behind whose prefix the response may have `room` tokens more."""
     count = len(segment.tokens)
     if not 1 <= count <= request.max_tokens:
         return f"request {request.id} asked for 1 to {request.max_tokens} tokens, the engine gave {count}"
     if len(segment.log_probs) != count:
         return f"request {request.id} has {count} tokens but {len(segment.log_probs)} log-probs; they must align"
+    if segment.observation and segment.stopped:
+        return f"request {request.id} ended the response, and yet an observation follows"
+    if segment.observation and count + len(segment.observation) >= room:
+        return f"request {request.id}: behind an observation of {len(segment.observation)} tokens there is no room left"
     # Their sum is finite where all of them are, and is found in a tenth of the time.
     if not -_LARGEST <= sum(segment.log_probs) <= _LARGEST:
         for token, log_prob in zip(segment.tokens, segment.log_probs, strict=True):

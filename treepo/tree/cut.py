@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from treepo.config import FallbackConfig
 from treepo.config.policies import CutPosition, Preference
 from treepo.tree.allocation import softmax
-from treepo.tree.node import Trajectory
+from treepo.tree.node import Node, Trajectory
 
 
 def cut_position(
@@ -53,6 +53,56 @@ def cut_position(
         case CutPosition.NONE:
             raise AssertionError("without a fallback nothing is cut")
     return min(cut, segment_length * (max_depth - 1))
+
+
+def turn_cut(options: FallbackConfig, trajectory: Trajectory, *, rng: random.Random) -> int:
+    """Draws where a trajectory of turns is cut: at the start of a turn, so 0 or behind an observation.
+
+    The rules are those of :func:`cut_position` with a turn for a window and for a block.
+
+    Args:
+        options: The options of the fallback.
+        trajectory: The trajectory.
+        rng: The prompt's random stream.
+
+    Returns:
+        Nodes kept, from 0 to one less than the trajectory has.
+    """
+    turns = _turns(trajectory)
+    starts = [0]
+    for nodes in turns[:-1]:
+        starts.append(starts[-1] + len(nodes))
+    match options.cut:
+        case CutPosition.RANDOM:
+            return starts[-rng.randint(1, min(options.max_back or len(starts), len(starts)))]
+        case CutPosition.LOWEST_LOGPROB:
+            lowest = [min(log_probs for node in nodes for log_probs in _written(node)) for nodes in turns]
+            return starts[lowest.index(min(lowest))]
+        case CutPosition.BLOCK:
+            sign = -1.0 if options.block_prefer is Preference.LOW else 1.0
+            means = [
+                sum(sum(_written(node)) for node in nodes) / sum(node.written for node in nodes) for nodes in turns
+            ]
+            return rng.choices(starts, softmax([sign * mean for mean in means]))[0]
+        case CutPosition.FROM_START:
+            return 0
+        case CutPosition.NONE:
+            raise AssertionError("without a fallback nothing is cut")
+
+
+def _turns(trajectory: Trajectory) -> list[list[Node]]:
+    """The nodes of every turn; all turns but the last end with an observation."""
+    turns: list[list[Node]] = [[]]
+    for node in trajectory.nodes:
+        turns[-1].append(node)
+        if node.observed:
+            turns.append([])
+    assert turns[-1], "a trajectory's last node has no observation"
+    return turns
+
+
+def _written(node: Node) -> Sequence[float]:
+    return node.log_probs[: node.written]
 
 
 def _random_window(length: int, window: int, max_back: int, rng: random.Random) -> int:

@@ -24,26 +24,29 @@ class Candidate:
     open_answer: bool
 
 
-_ENDED = (FinishReason.ANSWERED, FinishReason.EOS)
+_ENDED = (FinishReason.ANSWERED, FinishReason.EOS, FinishReason.DONE)
 _WEIGHTS = {
     FinishReason.ANSWERED: 7,
     FinishReason.EOS: 5,
+    FinishReason.DONE: 5,
     FinishReason.MAX_DEPTH: 4,
+    FinishReason.MAX_TURNS: 4,
     FinishReason.MAX_TOKENS: 3,
     FinishReason.REPETITION: 2,
+    FinishReason.FAILED: 1,
 }
 _OPEN_ANSWER_WEIGHT = 6
 
 
 def order_candidates(
-    options: FallbackConfig, finished: Sequence[Candidate], *, window: int, rng: random.Random
+    options: FallbackConfig, finished: Sequence[Candidate], *, window: int | None, rng: random.Random
 ) -> list[Candidate]:
     """The trajectories that may be cut, in the order in which they are taken.
 
     Args:
         options: The rule; where it leaves an order open, the order is random.
         finished: All finished trajectories.
-        window: Tokens of a cut window.
+        window: Tokens of a cut window; None in trees of turns, where a segment stands for one.
         rng: The prompt's random stream.
     """
     candidates = [candidate for candidate in finished if _is_candidate(options, candidate.trajectory, window)]
@@ -59,12 +62,13 @@ def order_candidates(
 
 
 def reason_weight(candidate: Candidate) -> int:
-    """How good a start a trajectory is: answered 7, open answer 6, ended 5, max depth 4, max tokens 3, repetition 2.
+    """How good a start a trajectory is.
 
-    A response that repeats itself is worth least, whatever answer it began.
+    Answered 7, open answer 6, ended by itself or its environment 5, max depth or turns 4, max tokens 3, repetition 2,
+    failed 1. A response that repeats itself or whose environment failed is worth least, whatever answer it began.
     """
     reason = candidate.trajectory.reason
-    if candidate.open_answer and reason is not FinishReason.REPETITION:
+    if candidate.open_answer and reason not in (FinishReason.REPETITION, FinishReason.FAILED):
         return _OPEN_ANSWER_WEIGHT
     return _WEIGHTS[reason]
 
@@ -78,13 +82,14 @@ def share_out(remaining: int, candidates: int, divergence: int) -> list[int]:
     return shares
 
 
-def _is_candidate(options: FallbackConfig, trajectory: Trajectory, window: int) -> bool:
+def _is_candidate(options: FallbackConfig, trajectory: Trajectory, window: int | None) -> bool:
     match options.candidates:
         case FallbackCandidates.ANSWERED_OR_EOS:
             return trajectory.reason in _ENDED
         case FallbackCandidates.ANSWERED_MIN_WINDOWS:
             assert options.min_windows is not None, "the configuration needs it with this policy"
-            return trajectory.reason is FinishReason.ANSWERED and trajectory.length >= options.min_windows * window
+            windows = len(trajectory.nodes) if window is None else trajectory.length // window
+            return trajectory.reason is FinishReason.ANSWERED and windows >= options.min_windows
     return True
 
 

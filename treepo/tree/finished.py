@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from treepo.config import TreePOConfig
 from treepo.config.policies import CutPosition
-from treepo.tree.cut import cut_position
+from treepo.tree.cut import cut_position, turn_cut
 from treepo.tree.fallback import Candidate, order_candidates, share_out
 from treepo.tree.growing import GrowingPath, at_root
 from treepo.tree.node import FinishReason, Node, Nodes, Trajectory, locate, split_node
@@ -21,15 +21,25 @@ class FinishedPaths:
         node_ids: Gives the ids of the nodes that a split makes.
         texts: What was read of the nodes' text.
         rng: The prompt's random stream.
+        turns: Whether the tree is one of turns, which is cut between them and never inside of a node.
     """
 
-    def __init__(self, config: TreePOConfig, *, node_ids: Iterator[int], texts: TextReader, rng: random.Random) -> None:
+    def __init__(
+        self,
+        config: TreePOConfig,
+        *,
+        node_ids: Iterator[int],
+        texts: TextReader,
+        rng: random.Random,
+        turns: bool = False,
+    ) -> None:
         self.trajectories: list[Trajectory] = []
         self.tokens = 0
         self._config = config
         self._node_ids = node_ids
         self._texts = texts
         self._rng = rng
+        self._turns = turns
 
     def __len__(self) -> int:
         return len(self.trajectories)
@@ -50,7 +60,7 @@ class FinishedPaths:
             Between 1 and `remaining` paths; paths cut from the same candidate follow each other.
         """
         options = self._config.fallback
-        window = options.window or self._config.segment_length
+        window = None if self._turns else options.window or self._config.segment_length
         candidates = order_candidates(options, self._candidates(), window=window, rng=self._rng)
         if not candidates:
             return [at_root(from_fallback=True)]
@@ -76,6 +86,10 @@ class FinishedPaths:
         ]
 
     def _draw_cut(self, candidate: Candidate) -> int:
+        """Tokens kept."""
+        if self._turns:
+            kept = turn_cut(self._config.fallback, candidate.trajectory, rng=self._rng)
+            return sum(node.length for node in candidate.trajectory.nodes[:kept])
         return cut_position(
             self._config.fallback,
             candidate.trajectory,
@@ -111,6 +125,7 @@ class FinishedPaths:
             nodes=nodes[:place],
             request_id=None,
             length=position,
-            depth=-(-position // self._config.segment_length),
+            # Between turns nodes are whole, and their observations lengthen them past any window.
+            depth=place if self._turns else -(-position // self._config.segment_length),
             from_fallback=True,
         )

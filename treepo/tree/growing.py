@@ -1,7 +1,9 @@
 """A path while it grows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from treepo.config import TreePOConfig
 from treepo.tree.node import FinishReason, Node, Nodes, Segment, SegmentRequest
 
 
@@ -28,22 +30,39 @@ class GrowingPath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequest:
-    """A request that was not answered yet, the path that it extends and the id its node will have."""
+    """A request that was not answered yet, and the path that it extends."""
 
     request: SegmentRequest
     path: GrowingPath
-    node_id: int
-
-    def node(self, segment: Segment) -> Node:
-        """The node that the answer becomes."""
-        return Node(
-            id=self.node_id,
-            tokens=segment.tokens,
-            log_probs=segment.log_probs,
-            weight_versions=segment.weight_versions,
-        )
 
 
 def at_root(*, from_fallback: bool) -> GrowingPath:
     """The path that has no segment yet."""
     return GrowingPath(nodes=(), request_id=None, length=0, depth=0, from_fallback=from_fallback)
+
+
+def node_of(segment: Segment, node_id: int, *, observation: Sequence[int] = ()) -> Node:
+    """A segment as a node, with the observation behind it."""
+    return Node(
+        id=node_id,
+        tokens=[*segment.tokens, *observation],
+        log_probs=[*segment.log_probs, *[0.0] * len(observation)],
+        weight_versions=segment.weight_versions,
+        observed=len(observation),
+    )
+
+
+def request_behind(
+    path: GrowingPath, *, config: TreePOConfig, room: int, request_id: int, continues: bool, seed: int, node_id: int
+) -> SegmentRequest:
+    """The request for a path's next segment, where the response may have `room` tokens more."""
+    return SegmentRequest(
+        id=request_id,
+        nodes=path.nodes,
+        max_tokens=min(config.segment_length, room),
+        reach=min((config.max_depth - path.depth) * config.segment_length, room),
+        continues=continues,
+        parent_request=path.request_id,
+        seed=seed,
+        node_id=node_id,
+    )

@@ -2,6 +2,8 @@
 
 Terms: a **node** is one segment of decoded tokens, a **path** the nodes from the root to some node, a **trajectory** a
 finished path. The root is the prompt; it has no node of its own, so the empty path is the root.
+
+In trees of turns **observed** tokens of an environment, of log-prob 0.0, follow a node's **written** tokens.
 """
 
 import struct
@@ -13,13 +15,16 @@ from treepo.tree.path import NodePath
 
 
 class FinishReason(StrEnum):
-    """Why a path became a trajectory."""
+    """Why a path became a trajectory; the last three: its environment ended it, no turn was left, or it failed."""
 
     ANSWERED = "answered"
     EOS = "eos"
     MAX_TOKENS = "max_tokens"
     MAX_DEPTH = "max_depth"
     REPETITION = "repetition"
+    DONE = "done"
+    MAX_TURNS = "max_turns"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -32,6 +37,7 @@ class Node:
     Attributes:
         id: Unique in the prompt's tree, from 1; never given to another node, also not after a split.
         weight_versions: First and last version of the weights that decoded it.
+        observed: How many of its tokens, the last ones, are an observation.
 
     Raises:
         ValueError: It has no token, or not one log-probability per token.
@@ -39,6 +45,7 @@ class Node:
 
     id: int
     weight_versions: tuple[int, int]
+    observed: int
     _tokens: bytes
     _log_probs: bytes
 
@@ -49,12 +56,15 @@ class Node:
         tokens: Sequence[int],
         log_probs: Sequence[float],
         weight_versions: tuple[int, int] = (0, 0),
+        observed: int = 0,
     ) -> None:
+        assert 0 <= observed <= len(tokens), "observed tokens are some of its tokens"
         if len(tokens) != len(log_probs) or not len(tokens):
             raise ValueError(
                 f"node {id} has {len(tokens)} tokens and {len(log_probs)} log-probs: one each, at least one"
             )
         object.__setattr__(self, "id", id)
+        object.__setattr__(self, "observed", observed)
         object.__setattr__(self, "weight_versions", weight_versions)
         object.__setattr__(self, "_tokens", struct.pack(f"{len(tokens)}i", *tokens))
         object.__setattr__(self, "_log_probs", struct.pack(f"{len(log_probs)}f", *log_probs))
@@ -73,6 +83,11 @@ class Node:
     def length(self) -> int:
         """Tokens of the node."""
         return len(self._tokens) // 4
+
+    @property
+    def written(self) -> int:
+        """Tokens that the model wrote: the node's first ones."""
+        return self.length - self.observed
 
     def position(self, token: int) -> int | None:
         """Where a token id occurs first, or None; searches bytes, since it is asked of every decoded segment."""
@@ -100,6 +115,7 @@ class SegmentRequest:
             does; all others fork from it, or start anew at the root or at a cut.
         parent_request: Id of the request that decoded the last of `nodes`; None at the root and at a cut.
         seed: Seed of the engine's draw, in [0, 2**63), derived from run seed, prompt id and request id.
+        node_id: Id that the segment's node will have.
     """
 
     id: int
@@ -109,6 +125,7 @@ class SegmentRequest:
     continues: bool
     parent_request: int | None
     seed: int
+    node_id: int
 
     def prefix_tokens(self, prompt_tokens: Sequence[int]) -> list[int]:
         """All tokens before the segment: the prompt's, then the path's."""
@@ -126,7 +143,9 @@ class Segment:
         request_id: The request it answers.
         tokens: Token ids, shape [n] with 1 <= n <= the request's `max_tokens`; an end-of-sequence token is the last.
         log_probs: Log-probability of each token, shape [n].
-        stopped: Whether the model ended the response here.
+        stopped: Whether the model ended the response here. A turn that an observation follows ends no response.
+        observation: Tokens of the environment behind a segment that ends a turn; one token more has room behind them.
+        ended_by: Why the response ended, where it did so without an answer.
         prefix_tokens: Tokens that were submitted to the engine as its prompt; 0 where a running request went on.
         cached_tokens: Those of them that the engine read from its prefix cache.
         weight_versions: First and last version of the weights that decoded it.
@@ -136,6 +155,8 @@ class Segment:
     tokens: Sequence[int]
     log_probs: Sequence[float]
     stopped: bool
+    observation: Sequence[int] = ()
+    ended_by: FinishReason = FinishReason.EOS
     prefix_tokens: int = 0
     cached_tokens: int = 0
     weight_versions: tuple[int, int] = (0, 0)
@@ -173,6 +194,16 @@ class Trajectory:
         return sum(node.length for node in self.nodes)
 
     @property
+    def written(self) -> int:
+        """Tokens of the response that the model wrote."""
+        return sum(node.written for node in self.nodes)
+
+    @property
+    def response_mask(self) -> list[int]:
+        """1 for every token that the model wrote, 0 for observed ones, shape [length]."""
+        return [flag for node in self.nodes for flag in (*[1] * node.written, *[0] * node.observed)]
+
+    @property
     def path(self) -> NodePath:
         """Its path as numbers, which goes on to the trainer; the lengths sum to `length`."""
         return NodePath(
@@ -199,7 +230,7 @@ class TreeStats:
         forks: Requests that fork from a path at its boundary or from a cut inside the tree.
         dropped: Trajectories that were too short and are not handed on.
         tokens_generated: Tokens decoded, those of dropped trajectories too.
-        tokens_in_trajectories: Sum of the trajectories' lengths; shared tokens count once per trajectory.
+        tokens_in_trajectories: Tokens of the trajectories that the model wrote; shared ones count once per trajectory.
         prefix_tokens: Tokens submitted to the engine as prompts, by its own count.
         cached_tokens: Those of them that it read from its prefix cache.
         recomputed_tokens: Those of them that it computed again: neither cached nor the prompt's first computation.
@@ -239,6 +270,7 @@ class Tree:
 def split_node(node: Node, at: int, head_id: int, tail_id: int) -> tuple[Node, Node]:
     """The same tokens as two nodes, the first with `at` of them; both parts get ids of their own."""
     assert 0 < at < node.length, "a split leaves tokens on both sides"
+    assert node.observed == 0, "trees of turns are cut between nodes"
 
     def part(part_id: int, place: slice) -> Node:
         return Node(

@@ -4,6 +4,7 @@ import hashlib
 import random
 
 _MASK = 2**64 - 1
+_STEP = 0x9E3779B97F4A7C15
 
 
 def prompt_stream(seed: int, prompt_id: str) -> random.Random:
@@ -23,10 +24,20 @@ class RequestSeeds:
 
     def __call__(self, request_id: int) -> int:
         """The seed of a request, in [0, 2**63)."""
-        mixed = (self._start + request_id * 0x9E3779B97F4A7C15) & _MASK
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
-        return (mixed ^ (mixed >> 31)) >> 1
+        return _mix(self._start + request_id * _STEP)
+
+
+def following_seed(seed: int) -> int:
+    """The seed of what continues a segment that drew from `seed`, in [0, 2**63)."""
+    # Shifted: a request's seed is a mixed state without its lowest bit.
+    return _mix((seed << 1) + _STEP)
+
+
+def _mix(state: int) -> int:
+    mixed = state & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (mixed ^ (mixed >> 31)) >> 1
 
 
 def _digest(text: str) -> int:

@@ -10,7 +10,7 @@ from treepo.tree.budget import target_at_fallback, target_while_active
 from treepo.tree.checks import argument_problem, end_problem, segment_problem
 from treepo.tree.divergence import draw_divergence, initial_requests, step_total
 from treepo.tree.finished import FinishedPaths
-from treepo.tree.growing import GrowingPath, OpenRequest, at_root
+from treepo.tree.growing import GrowingPath, OpenRequest, at_root, node_of, request_behind
 from treepo.tree.node import FinishReason, Node, Segment, SegmentRequest, Trajectory, Tree
 from treepo.tree.randomness import RequestSeeds, prompt_stream
 from treepo.tree.stats import TreeCounter
@@ -38,6 +38,7 @@ class TreeSampler:
             log-probability follows a schedule.
         active_prompts: Returns how many prompts are growing, this one included; needed by, and asked once a step
             under, `divergence.budget=step_tokens`. Under that budget trees depend on what it answers.
+        turns: Whether segments are turns of a conversation, or pieces of turns; end tokens then end no response.
 
     Raises:
         ValueError: A length or the width is not positive, or something that the configuration needs is missing.
@@ -55,6 +56,7 @@ class TreeSampler:
         width: int | None = None,
         training_progress: float | None = None,
         active_prompts: Callable[[], int] | None = None,
+        turns: bool = False,
     ) -> None:
         self.prompt_id = prompt_id
         self.prompt_tokens = prompt_tokens
@@ -73,6 +75,7 @@ class TreeSampler:
         if problem:
             raise self._error(problem)
         self._eos_token_ids = eos_token_ids
+        self._turns = turns
         self._rng = prompt_stream(config.seed, prompt_id)
         self._request_seeds = RequestSeeds(config.seed, prompt_id)
         self._node_ids = itertools.count(1)
@@ -81,7 +84,7 @@ class TreeSampler:
         self._wanted: dict[int, OpenRequest] = {}
         self._grown: dict[int, GrowingPath] = {}
         self._ended: set[int] = set()
-        self._finished = FinishedPaths(config, node_ids=self._node_ids, texts=self._texts, rng=self._rng)
+        self._finished = FinishedPaths(config, node_ids=self._node_ids, texts=self._texts, rng=self._rng, turns=turns)
         self._counter = TreeCounter()
         self._done = False
 
@@ -155,14 +158,13 @@ class TreeSampler:
         if wanted is None:
             known = 0 <= request_id < self._counter.requests
             raise self._error(f"request {request_id} was {'answered before' if known else 'never made'}")
-        problem = segment_problem(wanted.request, segment)
-        if problem:
-            raise self._error(problem)
-        node = wanted.node(segment)
-        problem = end_problem(wanted.request, node, self._eos_token_ids)
-        if problem:
-            raise self._error(problem)
-        return wanted, node
+        problem = segment_problem(wanted.request, segment, room=self.max_response_length - wanted.path.length)
+        if problem is None:
+            node = node_of(segment, wanted.request.node_id)
+            problem = end_problem(wanted.request, node, self._eos_token_ids)
+            if problem is None:
+                return wanted, node
+        raise self._error(problem)
 
     def _grow(self, path: GrowingPath, node: Node, segment: Segment) -> GrowingPath:
         repeated = self._texts.read(path.nodes, node)
@@ -172,13 +174,18 @@ class TreeSampler:
         reason = classify(
             rules=self.config.termination,
             answer_complete=self._texts.answer(nodes).complete,
-            ended=segment.stopped or segment.tokens[-1] in self._eos_token_ids,
+            ended=segment.stopped or (not self._turns and segment.tokens[-1] in self._eos_token_ids),
+            ended_by=segment.ended_by,
             repeated=repeated,
             length=length,
             max_length=self.max_response_length,
             depth=depth,
             max_depth=self.config.max_depth,
         )
+        if reason is None and segment.observation:
+            # A trajectory ends with a token of the model, so an observation joins only what goes on.
+            nodes = (*path.nodes, node_of(segment, node.id, observation=segment.observation))
+            length += len(segment.observation)
         return GrowingPath(
             nodes=nodes,
             request_id=segment.request_id,
@@ -274,17 +281,12 @@ class TreeSampler:
     def _request(self, path: GrowingPath, *, continues: bool = False) -> SegmentRequest:
         request_id = self._counter.requests
         room = self.max_response_length - path.length
-        request = SegmentRequest(
-            id=request_id,
-            nodes=path.nodes,
-            max_tokens=min(self.config.segment_length, room),
-            reach=min((self.config.max_depth - path.depth) * self.config.segment_length, room),
-            continues=continues,
-            parent_request=path.request_id,
-            seed=self._request_seeds(request_id),
+        seed, node_id = self._request_seeds(request_id), next(self._node_ids)
+        request = request_behind(
+            path, config=self.config, room=room, request_id=request_id, continues=continues, seed=seed, node_id=node_id
         )
         self._counter.requests += 1
-        self._wanted[request_id] = OpenRequest(request=request, path=path, node_id=next(self._node_ids))
+        self._wanted[request_id] = OpenRequest(request=request, path=path)
         return request
 
     def _count_active_prompts(self) -> int:

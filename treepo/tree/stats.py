@@ -51,7 +51,7 @@ class TreeCounter:
             forks=self.forks,
             dropped=self.dropped,
             tokens_generated=self.tokens_generated,
-            tokens_in_trajectories=sum(trajectory.length for trajectory in trajectories),
+            tokens_in_trajectories=sum(trajectory.written for trajectory in trajectories),
             prefix_tokens=self.prefix_tokens,
             cached_tokens=self.cached_tokens,
             recomputed_tokens=self.prefix_tokens - self.cached_tokens - self.first_computation,

@@ -15,6 +15,7 @@ def classify(
     max_length: int,
     depth: int,
     max_depth: int,
+    ended_by: FinishReason = FinishReason.EOS,
 ) -> FinishReason | None:
     """Says why a path ends with the segment it just got.
 
@@ -27,16 +28,19 @@ def classify(
         max_length: Most tokens it may have.
         depth: Windows of the response.
         max_depth: Most windows it may have.
+        ended_by: Why it ended, where it did so without an answer. A response whose environment failed has no answer.
 
     Returns:
         The reason, or None while the path is active.
     """
     if repeated and rules.repetition.priority is RepetitionPriority.FIRST:
         return FinishReason.REPETITION
+    if ended and ended_by is FinishReason.FAILED:
+        return ended_by
     if answer_complete and (ended or rules.answer is AnswerRule.BOXED):
         return FinishReason.ANSWERED
     if ended:
-        return FinishReason.EOS
+        return ended_by
     if length >= max_length:
         return FinishReason.MAX_TOKENS
     if depth >= max_depth:

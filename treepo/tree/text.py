@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from treepo.config import TerminationConfig
 from treepo.config.checks import import_named
+from treepo.config.policies import AnswerRule
 from treepo.tree.node import Node, Nodes
 from treepo.tree.repetition import has_repetition
 
@@ -33,6 +34,23 @@ class AnswerScan(Protocol):
     def feed(self, text: str) -> "AnswerScan":
         """The scan after `text` as well."""
         ...
+
+
+def ends_by_text(rules: TerminationConfig, decode: Callable[[Sequence[int]], str], nodes: Nodes) -> bool:
+    """Whether the text of an active path's last node ends the path, whatever its environment would say.
+
+    Args:
+        rules: The options of the rules.
+        decode: Text of some token ids.
+        nodes: The path's; they need not be of the tree yet, but their ids differ.
+    """
+    by_answer = rules.answer is AnswerRule.BOXED
+    if not by_answer and not rules.repetition.enabled:
+        return False
+    reader, repeated = TextReader(rules, decode), False
+    for place, node in enumerate(nodes):
+        repeated = reader.read(nodes[:place], node)
+    return repeated or (by_answer and reader.answer(nodes).complete)
 
 
 class TextReader:
@@ -71,7 +89,8 @@ class TextReader:
     def read(self, before: Nodes, node: Node) -> bool:
         """Reads a node behind `before`; returns whether it repeats itself, alone or with the text before it."""
         rule = self._repetition
-        text = self._decode(node.tokens)
+        # What an environment says neither answers nor repeats.
+        text = self._decode(node.tokens[: node.written])
         self._answers[node.id] = self.answer(before).feed(text)
         if not rule.enabled:
             self._tails[node.id] = ""

@@ -13,14 +13,15 @@ ALLOWED: dict[str, set[str]] = {
     "tree": set(),
     "advantage": set(),
     "packing": {"tree"},
-    "rollout": {"tree"},
+    "environment": {"tree"},
+    "rollout": {"environment", "tree"},
     "viewer": {"tree"},
     "quickstart": set(),
     "config_docs": {"advantage", "evaluation"},
     "start": {"verl", "advantage"},
     "launch": {"start", "verl", "evaluation"},
     "evaluation": {"rollout", "advantage", "tree"},
-    "verl": {"rollout", "advantage", "packing", "viewer", "tree", "evaluation"},
+    "verl": {"rollout", "environment", "advantage", "packing", "viewer", "tree", "evaluation"},
     **{name: set() for name in GROUND},
 }
 # The same within a room that has rooms of its own; what stands beside them is listed, too.
@@ -58,6 +59,7 @@ PURE = {
     "advantage": HOST,
     # Its attention enters the models of transformers by their own interface.
     "packing": HOST - {"transformers"},
+    "environment": HOST | {"torch", "numpy"},
     "rollout": HOST | {"torch"},
     "rewards": HOST | {"torch"},
     "viewer": HOST | {"torch", "numpy"},

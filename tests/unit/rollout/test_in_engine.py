@@ -38,6 +38,7 @@ def ask(request_id: int, *, max_tokens: int = 8, reach: int = 32, parent: int | 
         continues=parent is not None,
         parent_request=parent,
         seed=request_id,
+        node_id=request_id + 1,
     )
 
 

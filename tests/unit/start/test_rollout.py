@@ -72,6 +72,11 @@ def test_what_trees_cannot_do_is_one_line_with_its_remedy(folder: Path, override
     assert words in line
 
 
+def test_an_environment_is_refused_by_a_training(folder: Path) -> None:
+    said = refused(composed(folder, "treepo.environment.name=turn_scenes:Adder"))
+    assert said.startswith("treepo.environment.name=turn_scenes:Adder is refused: ")
+
+
 def test_the_engines_backend_asks_for_vllm(folder: Path) -> None:
     unseeded = [f"{ROLLOUT}.name=sglang", "treepo.rollout.seeded_requests=false"]
     line = refused(composed(folder, *unseeded, "treepo.rollout.backend=in_engine"))

@@ -36,7 +36,14 @@ def test_places_in_a_path_are_exact_at_boundaries():
 
 def test_a_request_says_all_tokens_before_it():
     request = SegmentRequest(
-        id=0, nodes=trajectory("ab", "c").nodes, max_tokens=4, reach=4, continues=False, parent_request=None, seed=0
+        id=0,
+        nodes=trajectory("ab", "c").nodes,
+        max_tokens=4,
+        reach=4,
+        continues=False,
+        parent_request=None,
+        seed=0,
+        node_id=1,
     )
     prompt = encode("?!")
     assert request.prefix_tokens(prompt) == encode("?!abc")

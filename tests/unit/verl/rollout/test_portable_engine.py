@@ -30,7 +30,7 @@ def decode(*, tokens: list[int], max_tokens: int, **fields: Any):
         client=client, tree_id="tree", sampling_params={}, seeded=False, eos_token_ids=frozenset({EOS})
     )
     request = SegmentRequest(
-        id=0, nodes=(), max_tokens=max_tokens, reach=max_tokens, continues=False, parent_request=None, seed=1
+        id=0, nodes=(), max_tokens=max_tokens, reach=max_tokens, continues=False, parent_request=None, seed=1, node_id=1
     )
     return asyncio.run(engine.decode_segment([7, 8], request))
 
