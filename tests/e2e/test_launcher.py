@@ -59,7 +59,7 @@ class Nodes:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir, self.port = run_dir, free_port()
         # The path of a socket is short.
-        self.ray_dir = Path(tempfile.mkdtemp(prefix="treepo-test-", dir="/tmp"))
+        self.ray_dir = Path(tempfile.mkdtemp(prefix="treepo-", dir="/tmp"))
         self.started: list[TrainingRun] = []
 
     def start(

@@ -1,12 +1,13 @@
 """Whether Ray's sockets fit below the folder for temporary files, which Slurm and others make long."""
 
+import os
 from collections.abc import Mapping
 
 from treepo.config import ConfigError
 
 _MOST_BYTES = 107
-# The longest of Ray 2.60's, with the longest process id.
-_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+# The longest of Ray 2.60's; what starts Ray has a process id as long as this process's.
+_SOCKET = f"session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 
 
 def check_ray_folder(environment: Mapping[str, str], *names: str, below: str) -> None:
