@@ -4,6 +4,8 @@ Checked against verl 0.9.1 (``LLMServerClient``); ``tests/seams/test_server_seam
 """
 
 import asyncio
+import logging
+import time
 from typing import Any
 
 import ray
@@ -11,14 +13,20 @@ from verl.workers.rollout.llm_server import LLMServerClient
 
 from treepo.verl.rollout.tree_job import GrownTree, TreeJob
 
+logger = logging.getLogger(__name__)
+
 _RETRY_S = 1.0
+_REPORT_S = 60.0
+
+# Of this process, whose trees all wait for the same servers: when one of them last said so.
+_reported = float("-inf")
 
 
 async def grow_on_server(client: LLMServerClient, job: TreeJob) -> GrownTree:
     """Grows a tree on the server that verl's balancer chooses; it counts as one request there.
 
-    A server that leaves the rotation hands the tree back, and it is grown from the start on another one. Cancelling
-    the caller cancels the tree.
+    A server that leaves the rotation hands the tree back, and it is grown from the start on another one. Where no
+    server takes it, it waits until one does, and a warning a minute says so. Cancelling the caller cancels the tree.
 
     Args:
         client: verl's client of the rollout servers.
@@ -31,6 +39,7 @@ async def grow_on_server(client: LLMServerClient, job: TreeJob) -> GrownTree:
         RolloutError: The tree could not be grown; raised by Ray together with its own ``RayTaskError``.
         RayActorError: The server is gone.
     """
+    began = time.monotonic()
     while True:
         server_id, server = await client._acquire_server(job.tree_id, prompt_ids=job.prompt_tokens)
         try:
@@ -39,7 +48,23 @@ async def grow_on_server(client: LLMServerClient, job: TreeJob) -> GrownTree:
             client._release_server(server_id, request_id=job.tree_id)
         if grown is not None:
             return grown
+        _report(job, server_id, waited=time.monotonic() - began)
         await asyncio.sleep(_RETRY_S)
+
+
+def _report(job: TreeJob, server_id: str, *, waited: float) -> None:
+    global _reported
+    now = time.monotonic()
+    if waited < _REPORT_S or now - _reported < _REPORT_S:
+        return
+    _reported = now
+    logger.warning(
+        "%s: no rollout server has taken the tree for %.0f s, and others may wait as well; server %s, asked last, has "
+        "left the rotation. The training goes on once a server is back, and stands still until then",
+        job.prompt_id,
+        waited,
+        server_id,
+    )
 
 
 async def _call(server: Any, job: TreeJob) -> GrownTree | None:
