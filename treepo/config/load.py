@@ -22,7 +22,7 @@ from treepo.config.validation import ConfigError, load_config
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
 # The range of docs/verl.md.
-_VERL, _VERL_SERIES = "verl>=0.9.0,<0.10", (0, 9)
+_VERL, _FIRST, _AFTER = "verl>=0.9.1,<0.10", (0, 9, 1), (0, 10)
 _INSTALL = (
     "on a CPU with scripts/setup.sh, for accelerators with pip install -c constraints/gpu.txt -e '.[gpu]' in an "
     "environment of its own; see README.md"
@@ -129,8 +129,8 @@ def _check_verl() -> None:
     except PackageNotFoundError:
         # A bare source tree on the path says no version.
         return
-    series = re.match(r"(\d+)\.(\d+)", found)
-    if series is None or tuple(map(int, series.groups())) != _VERL_SERIES:
+    release = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", found)
+    if release is None or not _FIRST <= tuple(int(number or 0) for number in release.groups()) < _AFTER:
         raise ConfigError(f"verl {found} is refused: TreePO needs {_VERL}; install it {_INSTALL}")
 
 

@@ -104,17 +104,17 @@ def test_without_verl_both_ways_to_install_it_are_named(monkeypatch: pytest.Monk
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("version", ["0.8.2", "0.10.0", "1.9.0", "unknown"])
+@pytest.mark.parametrize("version", ["0.8.2", "0.9", "0.9.0", "0.10.0", "1.9.0", "unknown"])
 def test_another_verl_is_refused_with_the_range_of_the_docs(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose_module, "version", lambda name: version)
     with pytest.raises(
-        ConfigError, match=rf"^verl {version} is refused: TreePO needs verl>=0\.9\.0,<0\.10; install it"
+        ConfigError, match=rf"^verl {version} is refused: TreePO needs verl>=0\.9\.1,<0\.10; install it"
     ):
         compose("cpu_quickstart", [])
-    assert "| verl | `>=0.9.0,<0.10` |" in (ROOT / "docs/verl.md").read_text()
+    assert "| verl | `>=0.9.1,<0.10` |" in (ROOT / "docs/verl.md").read_text()
 
 
-@pytest.mark.parametrize("version", ["0.9.0", "0.9.1", "0.9.12.post1", "0.9.1+local"])
+@pytest.mark.parametrize("version", ["0.9.1", "0.9.2", "0.9.12.post1", "0.9.1+local"])
 def test_every_verl_of_the_range_is_taken(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose_module, "version", lambda name: version)
     assert compose("cpu_quickstart", []).trainer.device == "cpu"
