@@ -14,6 +14,8 @@ from treepo.verl.rollout.backend import backend
 _ROLLOUT = "actor_rollout_ref.rollout"
 _SERVERS = ("vllm", "sglang")
 _LOOP = "single_turn_agent"
+# Below it vLLM takes the likeliest token.
+_GREEDY = 1e-5
 
 
 def check_rollout(config: DictConfig, options: TreePOConfig) -> None:
@@ -62,6 +64,12 @@ def _check_server(config: DictConfig, options: TreePOConfig) -> None:
         raise ConfigError(
             f"{_ROLLOUT}.ignore_eos=true is refused: a path ends with its answer, wherever in a segment that is; set "
             "it to false"
+        )
+    if rollout.temperature < _GREEDY:
+        raise ConfigError(
+            f"{_ROLLOUT}.temperature={rollout.temperature} is refused: the trajectories of a prompt would all be the "
+            "same, and nothing can be learned from them; raise it, the published run has 1.0 (validation reads "
+            f"{_ROLLOUT}.val_kwargs.temperature)"
         )
     if rollout.full_determinism and config.trainer.device == "cpu":
         raise ConfigError(

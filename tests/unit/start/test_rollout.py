@@ -58,6 +58,8 @@ def test_a_sound_rollout_passes(folder: Path) -> None:
         (["name=trtllm"], "to the end of the response; set it to vllm"),
         (["name=sglang"], "treepo.rollout.seeded_requests=true is refused"),
         (["ignore_eos=true"], "ignore_eos=true is refused"),
+        (["temperature=0"], "temperature=0 is refused: the trajectories of a prompt would all be the same"),
+        (["temperature=1e-6"], "raise it, the published run has 1.0"),
         (["enable_rollout_routing_replay=true"], "set it to false"),
         (["full_determinism=true"], "full_determinism=true is refused with trainer.device=cpu"),
         (["multi_turn.enable=true"], "a tree is one turn without tools"),
