@@ -40,9 +40,35 @@ def test_the_mean_length_of_all_batches_is_noted_and_the_buffer_left_as_it_was(
         return {"val-core/acc": 0.5}
 
     monkeypatch.setattr(PPOTrainer, "_validate", validate)
-    before = made.replay_buffer.sample
+    before = set(vars(made.replay_buffer))
     assert made._validate() == {"val-core/acc": 0.5, "treepo/validation/response_length/mean": 30.0}
-    assert made.replay_buffer.sample == before
+    assert set(vars(made.replay_buffer)) == before
+    assert "sample" not in before
+
+
+def test_a_validation_that_fails_leaves_the_buffer_as_it_was(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(model)
+    before = dict(vars(made.replay_buffer))
+
+    def validate(self: Any) -> dict[str, float]:
+        raise RuntimeError("no server")
+
+    monkeypatch.setattr(PPOTrainer, "_validate", validate)
+    with pytest.raises(RuntimeError, match="no server"):
+        made._validate()
+    assert dict(vars(made.replay_buffer)) == before
+
+
+def test_a_sample_that_is_the_buffers_own_is_put_back(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(model)
+
+    def own(**_: Any) -> Any:
+        raise AssertionError("not asked")
+
+    made.replay_buffer.sample = own
+    monkeypatch.setattr(PPOTrainer, "_validate", lambda self: {})
+    assert made._validate() == {}
+    assert vars(made.replay_buffer)["sample"] is own
 
 
 @pytest.mark.parametrize(
