@@ -1,6 +1,7 @@
-"""verl's own trainer for independent samples, with one thing set equal: how often it looks for finished prompts.
+"""verl's own trainer for independent samples, with two things set equal.
 
-verl looks every 2 seconds, which on a task of seconds would be counted against it.
+It looks for finished prompts as often as the trainer of trees; verl looks every 2 seconds, which on a task of seconds
+would be counted against it. And its weight sockets have a name of their own, so that trainings share a machine.
 """
 
 from typing import Any
@@ -28,6 +29,9 @@ class StockTaskRunner(_TaskRunner):
         from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
         from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+        from treepo.verl.rollout.tree_server import use_servers
+        from treepo.verl.weight_sockets import sends_over_sockets, use_own_sockets
+
         class Trainer(PPOTrainerSync):
             def _build_replay_buffer(self) -> ReplayBuffer:
                 buffer = super()._build_replay_buffer()
@@ -35,4 +39,7 @@ class StockTaskRunner(_TaskRunner):
                 return buffer
 
         TRAINER_REGISTRY["sync"] = Trainer
+        if sends_over_sockets(config):
+            use_own_sockets(config)
+            use_servers(trees=False)
         super().run(config)

@@ -7,7 +7,6 @@ import argparse
 import os
 import signal
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -54,13 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(f"{done}\n")
     if done is not None or options.check:
         return 0
-    from treepo.verl.host_lock import sole_private_cluster
+    from treepo.start.sole_training import sole_training
 
-    private = OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local"
     try:
-        if private:
+        if OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local":
             check_ray_folder(os.environ, "RAY_TMPDIR", "TMPDIR", below="ray")
-        with sole_private_cluster() if private else nullcontext():
+        with sole_training(Path(config.run_dir)):
             return _train(config)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -17,7 +17,6 @@ from treepo.launch.ray_node import RayNode, check_folder, cluster_environment
 from treepo.launch.run_folder import RunFolder
 from treepo.launch.screen import Screen
 from treepo.launch.wire import Beats, Message, Wire
-from treepo.verl.host_lock import sole_private_cluster
 
 
 @dataclass(slots=True)
@@ -37,7 +36,7 @@ class Head:
     """The launcher of node 0, within a loop."""
 
     def __init__(self, launch: Launch, folder: RunFolder, loop: Loop, held: ExitStack) -> None:
-        self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
+        self._launch, self._folder, self._loop = launch, folder, loop
         self._id = secrets.token_hex(8)
         # Of the nodes, and of their Ray cluster; one node alone has nobody to share it with.
         self._secret = folder.secret() if launch.cluster.nodes > 1 else secrets.token_hex(32)
@@ -64,7 +63,6 @@ class Head:
             Interrupted: A signal came.
         """
         job, nodes = self._launch.job, self._launch.cluster.nodes
-        self._held.enter_context(sole_private_cluster(cluster=self._id))
         self._loop.every_turn(self._watch)
         if nodes > 1:
             self._listen()

@@ -12,7 +12,6 @@ from treepo.launch.loop import Loop
 from treepo.launch.ray_node import RayNode, check_folder
 from treepo.launch.run_folder import RunFolder
 from treepo.launch.wire import Beats, Message, Wire
-from treepo.verl.host_lock import sole_private_cluster
 
 _CONNECT_SECONDS = 5.0
 
@@ -21,7 +20,7 @@ class Worker:
     """The launcher of a node other than 0, within a loop."""
 
     def __init__(self, launch: Launch, folder: RunFolder, loop: Loop, held: ExitStack) -> None:
-        self._launch, self._folder, self._loop, self._held = launch, folder, loop, held
+        self._launch, self._folder, self._loop = launch, folder, loop
         self._where = f"{launch.cluster.head}:{launch.cluster.port}"
         self._secret = folder.secret()
         self._wire: Wire | None = None
@@ -111,7 +110,6 @@ class Worker:
 
     def _join(self, start: Message) -> RayNode:
         assert self._wire is not None
-        self._held.enter_context(sole_private_cluster(cluster=str(start["cluster"])))
         return RayNode(
             self._launch.job.resources,
             rank=self._launch.cluster.rank,

@@ -1,19 +1,15 @@
-"""The learning benchmark's processes: bounded, ended with all they started, one training per machine."""
+"""The learning benchmark's processes: bounded, and ended with all they started."""
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from training_run import ROOT
 
-from benchmarks.learning import train
 from benchmarks.learning.process import ProcessFailed, run_bounded
-from treepo.config import ConfigError
 
 
 def test_a_command_that_fails_shows_its_last_lines(tmp_path: Path) -> None:
@@ -55,28 +51,3 @@ def test_no_training_outlives_the_process_that_started_it(tmp_path: Path) -> Non
     starter.wait()
     _, alive = psutil.wait_procs([child], timeout=20)
     assert alive == []
-
-
-def test_a_machine_that_is_taken_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals = iter([True, True, False])
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        if next(refusals):
-            raise ConfigError("taken")
-        yield
-
-    monkeypatch.setattr(train, "sole_private_cluster", lock)
-    with train.sole_cluster_when_free(limit=30, poll=0.01):
-        assert list(refusals) == []
-
-
-def test_a_machine_that_stays_taken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def lock() -> Iterator[None]:
-        raise ConfigError("taken")
-        yield
-
-    monkeypatch.setattr(train, "sole_private_cluster", lock)
-    with pytest.raises(ConfigError, match="taken"), train.sole_cluster_when_free(limit=0.05, poll=0.01):
-        pass

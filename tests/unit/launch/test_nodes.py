@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(head, "Child", EndedChild)
     for module in (head, worker):
         monkeypatch.setattr(module, "RayNode", StubRay)
-        monkeypatch.setattr(module, "sole_private_cluster", lambda **_: nullcontext())
     found = Scene(tmp_path / "run")
     with found.held, found.loop:
         yield found

@@ -19,6 +19,9 @@ ALLOWED: dict[str, set[str]] = {
     "quickstart": set(),
     "config_docs": {"advantage", "evaluation"},
     "start": {"verl", "advantage"},
+    "logs": set(),
+    # verl loads it, and it loads nothing of ours before verl has what is added to.
+    "plugin": {"verl"},
     "launch": {"start", "verl", "evaluation"},
     "evaluation": {"rollout", "advantage", "tree"},
     "verl": {"rollout", "environment", "advantage", "packing", "viewer", "tree", "evaluation"},
@@ -37,10 +40,10 @@ WITHIN: dict[str, dict[str, set[str]]] = {
     },
     "verl": {
         "cpu": set(),
-        "rollout": set(),
-        "training": {"rollout"},
+        "weight_sockets": set(),
+        "rollout": {"weight_sockets"},
+        "training": {"rollout", "weight_sockets"},
         "serving": {"rollout"},
-        "host_lock": set(),
         "__init__": set(),
     },
     "evaluation": {

@@ -1,7 +1,6 @@
 """The launcher's job from its command line to its exit status, with verl's training replaced."""
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from training_run import write_sums
 
 from recipe.treepo import main_treepo
 from treepo.start.checkpoints import NOTE
-from treepo.verl import host_lock
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +48,9 @@ class Launcher:
 def launcher(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     launcher = Launcher(files, tmp_path / "run")
     monkeypatch.setattr("verl.trainer.main_ppo.run_ppo", launcher.train)
-    # The process of the tests keeps its environment and its signals, and takes no lock of the machine.
+    # The process of the tests keeps its environment and its signals.
     monkeypatch.setattr(main_treepo, "adopt_environment", lambda config: None)
     monkeypatch.setattr(main_treepo.signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(host_lock, "sole_private_cluster", nullcontext)
     return launcher
 
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import ray
 import transfer_queue as tq
+from omegaconf import DictConfig
 from tensordict import TensorDict
 from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import register
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.trainer.ppo.v1.trainer_base import get_trainer_cls
 from verl.utils.profiler import simple_timer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
@@ -210,6 +212,27 @@ class TreeAgentLoopWorker(_Worker):
 
 class TreeAgentLoopManager(AgentLoopManagerTQ):
     """verl's manager with tree workers; named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+
+    @classmethod
+    def create(cls, *args: Any, config: DictConfig, **kwargs: Any) -> Any:
+        """Makes the manager, as verl's task runner asks for it.
+
+        Args:
+            *args: verl's.
+            config: The whole configuration.
+            **kwargs: verl's.
+
+        Raises:
+            RuntimeError: The trainer is verl's own.
+        """
+        trainer: Any = get_trainer_cls(config.trainer.v1.trainer_mode)
+        if not getattr(trainer, "knows_trees", False):
+            raise RuntimeError(
+                f"{cls.__name__} grows trees, and verl's {trainer.__name__} would take their trajectories for "
+                "independent samples: train with `python -m recipe.treepo.main_treepo`, or leave "
+                "actor_rollout_ref.rollout.agent.agent_loop_manager_class out"
+            )
+        return super().create(*args, config=config, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

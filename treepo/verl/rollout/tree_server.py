@@ -16,6 +16,7 @@ from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, 
 from treepo.rollout import Decoder, InEngine, RolloutError, grow_tree
 from treepo.verl.rollout.decoder import ServerLeftError, VllmDecoder
 from treepo.verl.rollout.tree_job import GrownTree, TreeJob
+from treepo.verl.weight_sockets import name_receivers
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,16 @@ _DRAIN_LIMIT_S = 300.0
 _MOST_TREES = 16_384
 
 
-class TreeServer(vLLMHttpServer):
-    """verl's server; it also grows trees.
+class SocketServer(vLLMHttpServer):
+    """verl's server; its weight sockets carry the run's name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        name_receivers(self.config)
+
+
+class TreeServer(SocketServer):
+    """The server that also grows trees.
 
     Attributes:
         pauses: Times the server was paused for new weights, or for good.
@@ -145,6 +154,14 @@ class TreeServer(vLLMHttpServer):
             )
 
 
+class SocketReplica(vLLMReplica):
+    """verl's replica of servers whose weight sockets carry the run's name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.server_class = ray.remote(SocketServer)
+
+
 class TreeReplica(vLLMReplica):
     """verl's replica of servers that grow trees."""
 
@@ -158,6 +175,10 @@ class TreeReplica(vLLMReplica):
         return max(super().max_concurrency, _MOST_TREES)
 
 
-def use_tree_servers() -> None:
-    """Puts servers that grow trees in the place of verl's vLLM servers, in this process."""
-    RolloutReplicaRegistry.register("vllm", lambda: TreeReplica)
+def use_servers(*, trees: bool) -> None:
+    """Puts our servers in the place of verl's vLLM servers, in this process.
+
+    Args:
+        trees: Whether they grow trees.
+    """
+    RolloutReplicaRegistry.register("vllm", lambda: TreeReplica if trees else SocketReplica)

@@ -21,7 +21,7 @@ from treepo.evaluation.ask.setup import Setup
 from treepo.tree import FinishReason, Tree
 from treepo.verl.rollout.tree_client import grow_on_server
 from treepo.verl.rollout.tree_job import TreeJob
-from treepo.verl.rollout.tree_server import use_tree_servers
+from treepo.verl.rollout.tree_server import use_servers
 
 _WARM_UP_SAMPLES, _WARM_UP_TOKENS = 32, 32
 
@@ -169,6 +169,6 @@ def start_servers(config: DictConfig, *, start_rank: int = 0) -> tuple[LLMServer
     Returns:
         verl's client of them, and their replicas.
     """
-    use_tree_servers()
+    use_servers(trees=True)
     manager: Any = LLMServerManager.create(config, start_rank=start_rank)
     return manager.get_client(), manager.get_replicas()

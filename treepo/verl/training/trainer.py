@@ -36,7 +36,12 @@ class TreeHooks(PPOTrainer):
 
     Hands node paths to the estimators, adds the tree's metrics under ``treepo/``, shares padding rows, and trees that
     are packed, out among the mini-batches, and ends a step that would never get its batch.
+
+    Attributes:
+        knows_trees: Tells it from verl's own, which would take a tree's trajectories for independent samples.
     """
+
+    knows_trees = True
 
     def __init__(self, config: DictConfig) -> None:
         # Before the base class, which builds the replay buffer.
@@ -57,18 +62,23 @@ class TreeHooks(PPOTrainer):
     def _validate(self) -> dict[str, float]:
         """Validates, and notes the mean length of the responses, which trajectories of trees are compared with."""
         lengths: list[int] = []
-        sample = self.replay_buffer.sample
+        buffer = self.replay_buffer
+        sample, own = buffer.sample, "sample" in vars(buffer)
 
         def noted(*args: Any, **kwargs: Any) -> Any:
             batch, metrics = sample(*args, **kwargs)
             lengths.extend(tag["response_len"] for tag in batch.tags)
             return batch, metrics
 
-        self.replay_buffer.sample = noted
+        buffer.sample = noted
         try:
             metrics = super()._validate()
         finally:
-            self.replay_buffer.sample = sample
+            # Its class has the method; an attribute left in its place would tie the buffer to itself.
+            if own:
+                buffer.sample = sample
+            else:
+                del buffer.sample
         self._validation_length = sum(lengths) / len(lengths) if lengths else None
         if self._validation_length is not None:
             metrics[Metric.VALIDATION_LENGTH_MEAN] = self._validation_length

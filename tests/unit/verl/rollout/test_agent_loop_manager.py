@@ -1,0 +1,36 @@
+"""Trees are handed to a trainer that knows them, and to no other."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
+from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+from treepo.verl.rollout.agent_loop import TreeAgentLoopManager
+from treepo.verl.training.trainer import TRAINERS, TreeTrainer
+
+CONFIG: Any = SimpleNamespace(trainer=SimpleNamespace(v1=SimpleNamespace(trainer_mode="sync")))
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    made: list[Any] = []
+    monkeypatch.setattr(AgentLoopManagerTQ, "create", classmethod(lambda cls, **given: made.append((cls, given))))
+    return made
+
+
+def test_verls_own_trainer_is_refused_in_one_line(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRAINER_REGISTRY, "sync", PPOTrainerSync)
+    with pytest.raises(RuntimeError, match="PPOTrainerSync would take their trajectories for independent") as refused:
+        TreeAgentLoopManager.create(config=CONFIG)
+    assert "recipe.treepo.main_treepo" in str(refused.value)
+    assert made == []
+
+
+def test_the_tree_trainer_gets_the_manager_as_verl_makes_it(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRAINER_REGISTRY, "sync", TreeTrainer)
+    TreeAgentLoopManager.create(config=CONFIG, llm_client="client")
+    assert made == [(TreeAgentLoopManager, {"config": CONFIG, "llm_client": "client"})]
+    assert all(getattr(trainer, "knows_trees", False) for trainer in TRAINERS.values())
