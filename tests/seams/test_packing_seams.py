@@ -1,9 +1,6 @@
 """The seams of verl that tree packing holds on to: this fails loudly where one moves. Checked against verl 0.9.1."""
 
-import ast
-import hashlib
 import inspect
-import textwrap
 from typing import Any
 
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
@@ -25,19 +22,6 @@ def source(thing: Any) -> str:
 
 def parameters(function: Any) -> list[str]:
     return list(inspect.signature(function).parameters)
-
-
-def digest(function: Any) -> str:
-    """Of the code alone, without comments or layout."""
-    code = ast.unparse(ast.parse(textwrap.dedent(source(function))))
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
-
-
-def test_the_loop_that_the_packed_engine_takes_the_place_of_is_the_one_it_was_written_after() -> None:
-    assert digest(FSDPEngine.forward_backward_batch) == "19ab519040385338", (
-        "read verl's forward_backward_batch again: "
-        "treepo/verl/training/packed_engine.py does what it does with other batches"
-    )
 
 
 def test_a_step_goes_from_rows_to_the_model_and_back_through_two_hooks() -> None:

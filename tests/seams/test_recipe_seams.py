@@ -1,7 +1,6 @@
 """What the DAPO recipe, the asynchronous trainer and the resumption hold on to in verl. Checked against verl 0.9.1."""
 
 import inspect
-from pathlib import Path
 
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
@@ -9,7 +8,6 @@ from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY, PPOTrainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 
 source = inspect.getsource
-ROOT = Path(__file__).resolve().parents[2]
 WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # type: ignore[attr-defined]
 
 
@@ -90,20 +88,6 @@ def test_the_time_that_a_step_waits_for_its_trees_is_gen() -> None:
     text = source(PPOTrainer._step_once)
     assert text.index('marked_timer("gen", timing_raw') < text.index("self.replay_buffer.sample(")
     assert "self._compute_metrics(batch, metrics, self.timing_raw," in source(PPOTrainer.fit)
-
-
-def test_the_page_of_seams_names_every_method_of_verls_trainer_and_buffer_that_is_overridden() -> None:
-    from treepo.verl.training.trainer import TreeHooks
-
-    page = (ROOT / "docs/verl.md").read_text(encoding="utf-8")
-    overridden = {
-        name
-        for name, member in vars(TreeHooks).items()
-        if inspect.isfunction(member) and hasattr(PPOTrainer, name) and name != "__init__"
-    }
-    assert {"_validate", "_balance_batch", "_compute_metrics", "_build_replay_buffer"} <= overridden
-    names = overridden | {"replay_buffer.sample", "refill_fn", "_evict_terminal_groups", "_select_prompt_uids"}
-    assert {name for name in names if f"`{name}`" not in page and f"`PPOTrainer.{name}`" not in page} == set()
 
 
 def test_the_filter_reads_the_accuracy_that_the_reward_gives() -> None:

@@ -1,7 +1,8 @@
 """The tree estimators under verl's names.
 
 verl hands an estimator the rewards, the mask, the config and the uids. What a tree estimator needs besides, the node
-paths, is bound around the call by the trainer (:class:`treepo.verl.training.trainer.TreeTrainer`).
+paths, is bound around the call by the trainer (:class:`treepo.verl.training.trainer.TreeTrainer`). verl's own trainers
+bind none, and have independent samples: a tree that forks at its root and nowhere else.
 """
 
 import functools
@@ -31,9 +32,27 @@ def tree_rows(rows: Sequence[TreeRow], options: AdvantageConfig) -> Iterator[Non
 
 
 def register_estimators() -> None:
-    """Registers every tree estimator with verl under its own name; to do so again changes nothing."""
+    """Registers every tree estimator with verl under its own name, as importing this module does.
+
+    To do so again changes nothing, and adds those that have been registered here since.
+    """
     for name in ESTIMATORS:
         register_adv_est(name)(_verl_estimator(name))
+
+
+def independent_rows(index: np.ndarray, response_mask: torch.Tensor) -> list[TreeRow]:
+    """The rows of samples that share nothing but the prompt: each has one node, its whole response.
+
+    Args:
+        index: verl's uids, shape (batch,).
+        response_mask: 0 or 1, shape (batch, response_length).
+    """
+    places = torch.arange(1, response_mask.shape[1] + 1, device=response_mask.device)
+    lengths = (response_mask.bool() * places).amax(dim=1).tolist()
+    return [
+        TreeRow(prompt_id=uid, node_ids=(row,), node_lengths=(length,))
+        for row, (uid, length) in enumerate(zip(index, lengths, strict=True))
+    ]
 
 
 @functools.cache
@@ -45,13 +64,7 @@ def _verl_estimator(name: str) -> Any:
         index: np.ndarray,
         config: Any = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        bound = _bound.get()
-        if bound is None:
-            raise RuntimeError(
-                f"algorithm.adv_estimator={name} needs the tree of every row: train with "
-                "`python -m recipe.treepo.main_treepo`"
-            )
-        rows, options = bound
+        rows, options = _bound.get() or (independent_rows(index, response_mask), AdvantageConfig())
         assert [row.prompt_id for row in rows] == list(index), "the bound node paths are those of the batch"
         with torch.no_grad():
             advantages = ESTIMATORS[name](
@@ -61,3 +74,6 @@ def _verl_estimator(name: str) -> Any:
 
     estimate.__name__ = name
     return estimate
+
+
+register_estimators()
