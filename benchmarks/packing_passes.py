@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from treepo.packing import Rows, answer, plan_micro_batches, read_out, to_rows
-from treepo.packing.attention import IMPLEMENTATION, check_model, lay_out_for, model_inputs
+from treepo.packing import Layout, Rows, lay_out, plan_micro_batches, read_out, scores_for_logits, to_rows
+from treepo.packing.attention import IMPLEMENTATION, check_model, model_inputs
 
 CONFIGS: dict[str, Callable[..., PretrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
 
@@ -87,25 +88,26 @@ def pass_by_rows(model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast:
     """The plain way: every row alone through the model, sdpa attention, log-softmax in float32."""
     model.set_attn_implementation("sdpa")
     model.zero_grad()
+    device = model.device
     parts = [rows.select([row]) for row in range(len(rows))]
-    weights = _weights(len(rows.tokens), seed).split(rows.lengths.tolist())
+    weights = _weights(rows, seed, device).split(rows.lengths.tolist())
     log_probs, entropies, loss, loss_size = [], [], 0.0, 0.0
     for part, weight in zip(parts, weights, strict=True):
         prompt, length = int(part.prompt_lengths), int(part.lengths)
-        with _precision(autocast):
-            logits = model(input_ids=part.tokens[None], use_cache=False).logits[0, :-1].float()
+        tokens = part.tokens.to(device)
+        with _precision(device, autocast):
+            logits = model(input_ids=tokens[None], use_cache=False).logits[0, :-1].float()
         scores = torch.log_softmax(logits, -1)
-        own = scores.gather(-1, part.tokens[1:, None])[:, 0]
+        own = scores.gather(-1, tokens[1:, None])[:, 0]
         entropy = -(scores.exp() * scores).sum(-1)
-        columns = torch.arange(1, length)
-        keep = columns >= prompt
+        keep = torch.arange(1, length, device=device) >= prompt
         terms = weight[1:] * torch.stack([own, entropy], -1) * keep[:, None]
         value = terms.sum()
         value.backward()
         loss += value.item()
         loss_size += terms.abs().sum().item()
-        log_probs.append(torch.cat([torch.zeros(1), own.detach() * keep]))
-        entropies.append(torch.cat([torch.zeros(1), entropy.detach() * keep]))
+        log_probs.append(torch.nn.functional.pad(own.detach() * keep, (1, 0)))
+        entropies.append(torch.nn.functional.pad(entropy.detach() * keep, (1, 0)))
     return Outcome(
         log_probs=torch.cat(log_probs),
         entropies=torch.cat(entropies),
@@ -122,21 +124,14 @@ def pass_packed(
     check_model(model.config)
     model.set_attn_implementation(IMPLEMENTATION)
     model.zero_grad()
-    weights = _weights(len(rows.tokens), seed).split(rows.lengths.tolist())
+    weights = _weights(rows, seed, model.device).split(rows.lengths.tolist())
     plan = plan_micro_batches(rows, max_tokens=max_tokens or len(rows.tokens))
     log_probs: dict[int, Tensor] = {}
     entropies: dict[int, Tensor] = {}
     loss = loss_size = 0.0
     for batch in plan.batches:
         part = rows.select(batch.rows)
-        layout = lay_out_for(part, "cpu")
-        plan_out = read_out(layout, part)
-        with _precision(autocast):
-            logits = model(**model_inputs(layout, "cpu"), use_cache=False, logits_to_keep=plan_out.positions).logits[0]
-        answers = answer(logits, plan_out, entropy=True)
-        assert answers.entropies is not None
-        own = to_rows(answers.log_probs, plan_out, len(part.tokens))
-        entropy = to_rows(answers.entropies, plan_out, len(part.tokens))
+        own, entropy = forward_packed(model, part, autocast=autocast)
         weight = torch.cat([weights[row] for row in batch.rows])
         terms = weight * torch.stack([own, entropy], -1)
         value = terms.sum()
@@ -155,16 +150,37 @@ def pass_packed(
     )
 
 
-def _weights(row_tokens: int, seed: int) -> Tensor:
-    return torch.randn(row_tokens, 2, generator=torch.Generator().manual_seed(seed)) / row_tokens
+def forward_packed(
+    model: PreTrainedModel, rows: Rows, *, autocast: bool = False, layout: Layout | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies of all row tokens, each shape (row_tokens,), from one packed forward."""
+    layout = layout or lay_out(rows)
+    readout = read_out(layout, rows).to(model.device)
+    inputs = model_inputs(layout, model.device)
+    with (
+        _precision(model.device, autocast),
+        scores_for_logits(model.get_output_embeddings(), readout, entropy=True),
+    ):
+        log_probs, entropies = model(**inputs, use_cache=False, logits_to_keep=readout.positions).logits
+    count = len(rows.tokens)
+    return to_rows(log_probs, readout, count), to_rows(entropies, readout, count)
 
 
-def _precision(autocast: bool) -> AbstractContextManager[object]:
-    return torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext()
+def _weights(rows: Rows, seed: int, device: torch.device) -> Tensor:
+    count = len(rows.tokens)
+    return (torch.randn(count, 2, generator=torch.Generator().manual_seed(seed)) / count).to(device)
+
+
+def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
 
 
 def _grads(model: PreTrainedModel) -> dict[str, Tensor]:
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    grads = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return {
+        name: (grad.full_tensor() if isinstance(grad, DTensor) else grad).float().clone()
+        for name, grad in grads.items()
+    }
 
 
 def differences(one: Outcome, other: Outcome) -> dict[str, float]:

@@ -30,16 +30,19 @@ class Layout:
         places        0 1 2, 0 1 3 4, 0 5
         chains        (0, 3), (3, 5), (5, 6)
         links         (3, 5, 0, 2): d and e descend from a and b; (5, 6, 0, 1): f descends from a
+        paths         0 1 2, 0 1 3 4, 0 5
 
     Attributes:
-        tokens: int64, shape (packed,), token ids; padding at the end holds 0.
+        tokens: int64, shape (packed,), token ids.
         positions: int64, shape (packed,), depth in tokens, which is the position id.
-        parents: int64, shape (packed,), the token whose logits predict this one; -1 at a root and on padding.
+        parents: int64, shape (packed,), the token whose logits predict this one; -1 at a root.
         ends: int64, shape (packed,), one past the last token of the subtree.
         places: int64, shape (row_tokens,), where each row token stands.
         chains: Per run of consecutive tokens that descend from each other, its start and stop; they cover everything.
         links: (query start, query stop, key start, key stop): these queries descend from all of these keys, in another
             chain. Chains and links together are every pair that may attend, once.
+        paths: int64, shape (path_tokens,): for every chain the packed tokens from the root to the chain's last.
+        path_lengths: How many those are, per chain.
     """
 
     tokens: Tensor
@@ -49,53 +52,52 @@ class Layout:
     places: Tensor
     chains: tuple[tuple[int, int], ...]
     links: tuple[tuple[int, int, int, int], ...]
+    paths: Tensor
+    path_lengths: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
-def lay_out(rows: Rows, *, multiple_of: int = 1) -> Layout:
+def lay_out(rows: Rows, *, walk: Walk | None = None) -> Layout:
     """Packs rows by their common prefixes: trees, plain groups of one prompt, and several prompts alike.
 
-    Prompts that begin alike share those tokens too. Rows that repeat each other take no room.
+    Prompts that begin alike share those tokens too. Rows that repeat each other add nothing.
 
     Args:
         rows: The rows.
-        multiple_of: Fills up with padding tokens, which attend to each other only, to a multiple of this.
+        walk: What to share; by default all that the rows have in common.
 
     Returns:
         The layout; its ``places`` follow the order of ``rows``.
     """
-    walk = walk_rows(rows)
+    walk = walk or walk_rows(rows)
     shared = np.array(walk.shared, dtype=np.int64)
     added = np.array(walk.lengths, dtype=np.int64) - shared
     stops = added.cumsum()
     starts = stops - added
-    size = walk.size
-    packed = size + -size % multiple_of
+    packed = walk.size
     offsets = rows.lengths.numpy().cumsum() - rows.lengths.numpy()
 
-    # The tokens that a row adds begin at depth `shared`, padding at depth 0.
-    positions = np.arange(packed, dtype=np.int64)
-    positions[:size] -= np.repeat(starts - shared, added)
-    positions[size:] -= size
-    sources = positions[:size] + np.repeat(offsets[np.array(walk.order, dtype=np.int64)], added)
-    tokens = np.zeros(packed, dtype=np.int64)
-    tokens[:size] = rows.tokens.numpy()[sources]
+    # The tokens that a row adds begin at depth `shared`.
+    positions = np.arange(packed, dtype=np.int64) - np.repeat(starts - shared, added)
+    sources = positions + np.repeat(offsets[np.array(walk.order, dtype=np.int64)], added)
 
     places, paths = _paths(walk, starts, offsets)
     parents, ends = _parents(walk, paths, packed), _ends(walk, paths, starts, packed)
     adds = added > 0
     heads, tails = starts[adds], stops[adds]
-    chains = list(zip(heads.tolist(), tails.tolist(), strict=True))
+    adding = [path for path, own in zip(paths, adds, strict=True) if own]
     return Layout(
-        tokens=torch.from_numpy(tokens),
+        tokens=torch.from_numpy(rows.tokens.to(torch.int64).numpy()[sources]),
         positions=torch.from_numpy(positions),
         parents=torch.from_numpy(parents),
         ends=torch.from_numpy(ends),
         places=torch.from_numpy(places),
-        chains=tuple([*chains, (size, packed)] if packed > size else chains),
+        chains=tuple(zip(heads.tolist(), tails.tolist(), strict=True)),
         links=tuple(_links(heads, tails, parents, ends)),
+        paths=torch.from_numpy(np.concatenate([places[:0], *adding])),
+        path_lengths=tuple(len(path) for path in adding),
     )
 
 
@@ -122,7 +124,6 @@ def _parents(walk: Walk, paths: Sequence[np.ndarray], packed: int) -> np.ndarray
     for path, shared in zip(paths, walk.shared, strict=True):
         if shared < len(path):
             parents[path[shared]] = path[shared - 1] if shared else -1
-    parents[walk.size :] = -1
     return parents
 
 
@@ -133,7 +134,6 @@ def _ends(walk: Walk, paths: Sequence[np.ndarray], starts: np.ndarray, packed: i
     is on a later path, so each is ended once at most; what no row ends reaches to the end of all rows.
     """
     ends = np.full(packed, packed, dtype=np.int64)
-    ends[: walk.size] = walk.size
     for before, shared, start in zip(paths[:-1], walk.shared[1:], starts[1:].tolist(), strict=True):
         ends[before[shared:]] = start
     return ends
@@ -149,7 +149,7 @@ def _links(
     In the example of `Layout` b is a fork: c's subtree stops at 3 and b's at 5, so 3 to 5 attend to a and b.
 
     Args:
-        heads: The first place of every chain but padding's, ascending.
+        heads: The first place of every chain, ascending.
         tails: One past the last place of each.
         parents: The parent of every place.
         ends: One past the subtree of every place.

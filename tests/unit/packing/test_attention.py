@@ -1,6 +1,7 @@
-"""Attention by chains and by blocks against a dense mask."""
+"""Attention by chains and by paths against a dense mask."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,15 +9,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import GemmaConfig, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from benchmarks.packing_passes import grow_rows, make_model
 from treepo.packing import Layout, Rows, lay_out
-from treepo.packing.attention import IMPLEMENTATION, PackedAttention, check_model, model_inputs, packed_attention
-from treepo.packing.blocks import BLOCK, block_mask
-from treepo.packing.chains import chain_attention
+from treepo.packing.attention import (
+    IMPLEMENTATION,
+    PackedAttention,
+    check_model,
+    flash,
+    model_inputs,
+    packed_attention,
+)
+from treepo.packing.attention.chains import chain_attention
+from treepo.packing.attention.paths import PathCall, flash_attention, path_attention, plan_calls
 
 
 def dense_mask(layout: Layout) -> Tensor:
@@ -62,37 +69,99 @@ def test_chains_in_half_precision_stay_as_near_to_the_truth_as_one_dense_call():
     assert (found - exact).norm() < 1.5 * (dense - exact).norm()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_block_mask_holds_the_pairs_of_the_dense_one_and_no_block_more(seed: int):
-    rows = grow_rows(random.Random(seed), prompts=2, prompt_length=150, width=6, response_length=200, fork=0.03)
-    layout = lay_out(rows, multiple_of=BLOCK)
-    mask = block_mask(layout.ends)
-    dense = dense_mask(layout).view(len(layout) // BLOCK, BLOCK, -1, BLOCK).transpose(1, 2).flatten(2)
-    assert torch.equal(mask.to_dense()[0, 0].bool(), dense.any(-1))
-    blocks = len(dense)
-    full = torch.zeros(blocks, blocks, dtype=torch.bool)
-    assert mask.full_kv_num_blocks is not None
-    assert mask.full_kv_indices is not None
-    for row, (count, which) in enumerate(zip(mask.full_kv_num_blocks[0, 0], mask.full_kv_indices[0, 0], strict=True)):
-        full[row, which[:count].long()] = True
-    assert torch.equal(full, dense.all(-1))
-    assert not full.all()
-    assert full.any()
+def windowed_mask(layout: Layout, window: int | None) -> Tensor:
+    """A window counts positions along the path, not places."""
+    ahead = layout.positions[:, None] - layout.positions[None]
+    return dense_mask(layout) & (ahead < (window or len(layout)))
 
 
-def test_flex_attention_with_the_block_mask_gives_the_output_of_a_dense_mask():
-    rows = grow_rows(random.Random(0), prompts=2, prompt_length=100, width=4, response_length=150, fork=0.03)
-    layout = lay_out(rows, multiple_of=BLOCK)
-    query, key, value = heads = [head.detach() for head in random_heads(layout, 0, torch.float32)]
-    found = flex_attention(query, key, value, block_mask=block_mask(layout.ends), scale=0.3, enable_gqa=True)
-    expected = scaled_dot_product_attention(*heads, attn_mask=dense_mask(layout), scale=0.3, enable_gqa=True)
-    assert isinstance(found, Tensor)
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10_000),
+    width=st.integers(1, 6),
+    length=st.integers(1, 20),
+    fork=st.floats(0, 0.5),
+    window=st.sampled_from([None, 1, 3, 8]),
+)
+def test_paths_give_the_output_and_gradients_of_a_dense_mask(
+    seed: int, width: int, length: int, fork: float, window: int | None
+):
+    rows = grow_rows(random.Random(seed), prompts=2, prompt_length=5, width=width, response_length=length, fork=fork)
+    layout = lay_out(rows)
+    heads = random_heads(layout, seed, torch.float64)
+    mask = windowed_mask(layout, window)
+    expected = scaled_dot_product_attention(*heads, attn_mask=mask, scale=0.3, enable_gqa=True)
+    found = path_attention(*heads, layout=layout, scale=0.3, window=window)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weight).sum(), heads),
+        torch.autograd.grad((expected * weight).sum(), heads),
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def dense_sequences(
+    query: Tensor, key: Tensor, value: Tensor, call: PathCall, scale: float, window: int | None
+) -> Tensor:
+    """What flash attention computes over the sequences of a call, one by one, in any precision."""
+    parts = []
+    queries, keys = call.query_offsets.tolist(), call.key_offsets.tolist()
+    for (a, b), (c, d) in zip(pairwise(queries), pairwise(keys), strict=True):
+        ahead = torch.arange(b - a)[:, None] + (d - c) - (b - a) - torch.arange(d - c)
+        mask = (ahead >= 0) & (ahead < (window or d - c))
+        own = (heads.transpose(0, 1)[None] for heads in (query[a:b], key[c:d], value[c:d]))
+        part = scaled_dot_product_attention(*own, attn_mask=mask, scale=scale, enable_gqa=True)
+        parts.append(part[0].transpose(0, 1))
+    assert max(b - a for a, b in pairwise(queries)) == call.longest_query
+    assert max(d - c for c, d in pairwise(keys)) == call.longest_key
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize("max_keys", [1, 60, 10_000])
+def test_flash_calls_gather_the_paths_and_add_up_what_shared_keys_are_sent(
+    max_keys: int, window: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    """The kernel runs on GPUs alone; with dense attention in its place the plan, the gathering and the sums are it."""
+    sizes: list[int] = []
+
+    def forward(query: Tensor, key: Tensor, value: Tensor, call: PathCall, scale: float, window: int | None):
+        sizes.append(len(key))
+        nothing = torch.zeros(0)
+        return dense_sequences(query, key, value, call, scale, window), flash.State(nothing, nothing, nothing)
+
+    def backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, state: flash.State, *call):
+        with torch.enable_grad():
+            inputs = [heads.detach().requires_grad_() for heads in (query, key, value)]
+            again = dense_sequences(*inputs, *call)
+        torch.testing.assert_close(again, output)
+        return torch.autograd.grad(again, inputs, grad)
+
+    monkeypatch.setattr(flash, "forward", forward)
+    monkeypatch.setattr(flash, "backward", backward)
+    layout = lay_out(grow_rows(random.Random(1), prompts=2, width=5, response_length=15))
+    heads = random_heads(layout, 0, torch.float32)
+    expected = scaled_dot_product_attention(*heads, attn_mask=windowed_mask(layout, window), scale=0.3, enable_gqa=True)
+    weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    calls = plan_calls(layout, "cpu", max_keys=max_keys)
+    longest = max(layout.path_lengths)
+    assert {1: len(layout.chains), 10_000: 1}.get(max_keys, len(calls)) == len(calls)
+    assert calls[0].start == 0
+    assert [call.stop for call in calls] == [*(call.start for call in calls[1:]), len(layout)]
+    found = flash_attention(*(head[0].transpose(0, 1) for head in heads), calls=calls, scale=0.3, window=window)
+    found = found.transpose(0, 1)[None]
     torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weight).sum(), heads), torch.autograd.grad((expected * weight).sum(), heads)
+    )
+    assert sum(sizes) == len(layout.paths)
+    assert max(sizes) <= max(max_keys, longest)
 
 
-def test_a_length_that_is_no_multiple_of_a_block_is_refused():
-    with pytest.raises(ValueError, match="multiple of 128"):
-        block_mask(torch.ones(100, dtype=torch.int64))
+def test_flash_attention_is_for_half_precision_on_gpus_alone():
+    assert not flash.serves(torch.zeros(1, 2, 3, 8, dtype=torch.bfloat16))
 
 
 @pytest.mark.parametrize(
@@ -136,8 +205,8 @@ def test_a_forward_without_the_layout_or_with_more_than_it_is_refused():
     with pytest.raises(ValueError, match="needs the keywords"):
         call(packed=PackedAttention(lay_out(Rows.of([[1]], [[2]])), "cpu"))
     options: dict[str, Any]
-    for options in ({"dropout": 0.1}, {"sliding_window": 4}, {"output_attentions": True}):
-        with pytest.raises(ValueError, match="no attention mask, dropout, sliding window"):
+    for options in ({"dropout": 0.1}, {"output_attentions": True}):
+        with pytest.raises(ValueError, match="no attention mask, dropout or attention weights"):
             call(**options)
     with pytest.raises(ValueError, match="no attention mask"):
         call(torch.ones(3, 3))

@@ -1,5 +1,6 @@
 """The packed layout against a plain dictionary of prefixes."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -45,31 +46,32 @@ def test_every_distinct_prefix_stands_once_and_every_row_reads_back(rows: Rows):
 
 
 @settings(deadline=None)
-@given(rows=rows_of_some_prompts(), multiple_of=st.sampled_from([1, 4]))
-def test_a_token_attends_to_its_ancestors_and_itself_and_chains_and_links_say_the_same(rows: Rows, multiple_of: int):
-    layout = lay_out(rows, multiple_of=multiple_of)
-    size = len(lay_out(rows))
-    prefixes = prefixes_of(layout)[:size]
+@given(rows=rows_of_some_prompts())
+def test_a_token_attends_to_its_ancestors_and_itself_and_chains_links_and_paths_say_the_same(rows: Rows):
+    layout = lay_out(rows)
+    prefixes = prefixes_of(layout)
     ends = layout.ends.tolist()
-    wanted = {(q, k) for q, k in product(range(size), repeat=2) if prefixes[q][: len(prefixes[k])] == prefixes[k]}
-    packed = range(len(layout))
-    attending = {(q, k) for q, k in product(packed, repeat=2) if k <= q < ends[k]}
-    assert {pair for pair in attending if pair[0] < size} == wanted
-    pairs = [(q, k) for start, stop in layout.chains for q in range(start, stop) for k in range(start, q + 1)]
-    pairs += [(q, k) for a, b, c, d in layout.links for q in range(a, b) for k in range(c, d)]
-    assert len(pairs) == len(set(pairs))
-    assert set(pairs) == attending
+    pairs = list(product(range(len(layout)), repeat=2))
+    wanted = {(q, k) for q, k in pairs if prefixes[q][: len(prefixes[k])] == prefixes[k]}
+    assert {(q, k) for q, k in pairs if k <= q < ends[k]} == wanted
+    linked = [(q, k) for start, stop in layout.chains for q in range(start, stop) for k in range(start, q + 1)]
+    linked += [(q, k) for a, b, c, d in layout.links for q in range(a, b) for k in range(c, d)]
+    assert len(linked) == len(set(linked))
+    assert set(linked) == wanted
+    assert [stop for _, stop in layout.chains] == [*(start for start, _ in layout.chains[1:]), len(layout)]
+    paths = [path.tolist() for path in layout.paths.split(list(layout.path_lengths))]
+    for (start, stop), path in zip(layout.chains, paths, strict=True):
+        assert path[start - stop :] == list(range(start, stop))
+        assert [prefixes[token] for token in path] == [prefixes[path[-1]][: n + 1] for n in range(len(path))]
 
 
-@pytest.mark.parametrize("multiple_of", [1, 7, 128])
-def test_padding_fills_up_and_attends_to_itself_alone(multiple_of: int):
+def test_a_walk_that_shares_nothing_lays_every_row_out_by_itself():
     rows = Rows.of([[1, 2]] * 2, [[3, 4], [3, 5, 6]])
-    layout = lay_out(rows, multiple_of=multiple_of)
-    padding = -6 % multiple_of
-    assert len(layout) == 6 + padding
-    assert layout.ends[:6].max() == 6
-    assert layout.positions[6:].tolist() == list(range(padding))
-    assert layout.parents[6:].tolist() == [-1] * padding
+    layout = lay_out(rows, walk=replace(walk_rows(rows), shared=(0, 0)))
+    assert layout.tokens.tolist() == [1, 2, 3, 4, 1, 2, 3, 5, 6]
+    assert layout.positions.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4]
+    assert layout.ends.tolist() == [4] * 4 + [9] * 5
+    assert layout.paths.tolist() == list(range(9))
 
 
 def test_three_rows_are_laid_out_as_the_docstring_shows():
@@ -82,6 +84,8 @@ def test_three_rows_are_laid_out_as_the_docstring_shows():
     assert layout.places.tolist() == [0, 1, 2, 0, 1, 3, 4, 0, 5]
     assert layout.chains == ((0, 3), (3, 5), (5, 6))
     assert layout.links == ((3, 5, 0, 2), (5, 6, 0, 1))
+    assert layout.paths.tolist() == [0, 1, 2, 0, 1, 3, 4, 0, 5]
+    assert layout.path_lengths == (3, 4, 2)
 
 
 def test_a_plain_group_forks_at_the_prompt_and_a_repeated_row_takes_no_room():

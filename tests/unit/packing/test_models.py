@@ -9,15 +9,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import distributed, nn
+from torch import distributed
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-import treepo.packing.attention
-from benchmarks.packing_passes import CONFIGS, differences, grow_rows, make_model, pass_by_rows, pass_packed
-from treepo.packing import Rows, answer, lay_out, plan_micro_batches, read_out, to_rows
-from treepo.packing.attention import IMPLEMENTATION, model_inputs
+from benchmarks.packing_passes import (
+    CONFIGS,
+    differences,
+    forward_packed,
+    grow_rows,
+    make_model,
+    pass_by_rows,
+    pass_packed,
+)
+from treepo.packing import Rows, lay_out, plan_micro_batches
+from treepo.packing.attention import IMPLEMENTATION, interface
 
 model_of = functools.cache(make_model)
 KINDS = sorted(CONFIGS)
@@ -64,13 +71,13 @@ def test_gradient_checkpointing_recomputes_with_the_tree_of_its_own_micro_batch(
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.zero_grad()
     calls: list[int] = []
-    chains = treepo.packing.attention.chain_attention
+    chains = interface.chain_attention
 
     def counted(*args, layout, **options):
         calls.append(len(layout))
         return chains(*args, layout=layout, **options)
 
-    monkeypatch.setattr(treepo.packing.attention, "chain_attention", counted)
+    monkeypatch.setattr(interface, "chain_attention", counted)
     losses = [loss_of(model, rows, seed) for seed, rows in enumerate(batches)]
     sizes = [len(lay_out(rows)) for rows in batches]
     assert sizes[0] != sizes[1]
@@ -83,20 +90,11 @@ def test_gradient_checkpointing_recomputes_with_the_tree_of_its_own_micro_batch(
         assert (parameter.grad - both).norm() <= 1e-5 * both.norm()
 
 
-def loss_of(model: nn.Module, rows: Rows, seed: int) -> torch.Tensor:
+def loss_of(model: PreTrainedModel, rows: Rows, seed: int) -> torch.Tensor:
     """The loss of `pass_packed`, not yet backward."""
-    layout = lay_out(rows)
-    plan = read_out(layout, rows)
-    answers = answer(
-        model(**model_inputs(layout, "cpu"), use_cache=False, logits_to_keep=plan.positions).logits[0],
-        plan,
-        entropy=True,
-    )
-    assert answers.entropies is not None
     count = len(rows.tokens)
     weights = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed)) / count
-    values = torch.stack([to_rows(part, plan, count) for part in (answers.log_probs, answers.entropies)], dim=-1)
-    return (weights * values).sum()
+    return (weights * torch.stack(forward_packed(model, rows), dim=-1)).sum()
 
 
 def test_a_split_tree_gives_what_the_whole_one_gives():

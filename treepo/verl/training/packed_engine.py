@@ -11,8 +11,8 @@ and ``benchmarks.engines.make_batch`` the batch that either takes.
 
 What it overrides of verl 0.9.1 (``verl/workers/engine/fsdp/transformer_impl.py``), and
 ``tests/seams/test_packing_seams.py`` holds: `forward_backward_batch` is verl's loop with other micro-batches;
-`prepare_model_inputs` and `prepare_model_outputs` go from rows to the packed tokens and back, inside verl's own
-``forward_step``.
+`forward_step` is verl's, with scores of the labels in place of logits; `prepare_model_inputs` and
+`prepare_model_outputs` go from rows to the packed tokens and back inside it.
 """
 
 import copy
@@ -31,9 +31,19 @@ from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.engine.utils import postprocess_batch_func
 
-from treepo.packing import Plan, ReadOut, Rows, answer, plan_equal_rows, plan_micro_batches, read_out, to_rows
-from treepo.packing.attention import IMPLEMENTATION, check_model, lay_out_for, model_inputs
-from treepo.packing.layout import Layout
+from treepo.packing import (
+    Layout,
+    Plan,
+    ReadOut,
+    Rows,
+    lay_out,
+    plan_equal_rows,
+    plan_micro_batches,
+    read_out,
+    scores_for_logits,
+    to_rows,
+)
+from treepo.packing.attention import IMPLEMENTATION, check_model, model_inputs
 from treepo.verl.training.packing import METRICS, MODEL_TYPE
 
 # The registry's decorator tells type checkers of the base class alone.
@@ -49,7 +59,7 @@ class _PackedRows:
     """One micro-batch's layout and the way back; travels in it as verl's other settings do."""
 
     layout: Layout
-    plan: ReadOut
+    readout: ReadOut
     row_tokens: int
 
 
@@ -126,37 +136,41 @@ class PackedFSDPEngine(_Engine):
         }
         return result
 
+    def forward_step(
+        self, micro_batch: TensorDict, loss_function: Callable[..., Any] | None, forward_only: bool
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Verl's step of one micro-batch, in which the model's head scores the labels instead of giving logits."""
+        packed = _packed(micro_batch)
+        # verl bounds the temperature likewise.
+        temperature = max(float(tu.get(micro_batch, "temperature")), 1e-8)
+        entropy = bool(tu.get(micro_batch, "calculate_entropy", default=False))
+        head = self.module.get_output_embeddings()
+        with scores_for_logits(head, packed.readout, temperature=temperature, entropy=entropy):
+            return super().forward_step(micro_batch, loss_function=loss_function, forward_only=forward_only)
+
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
         """The packed tokens of a micro-batch, for verl's ``forward_step``."""
-        packed = tu.get(micro_batch, _PACKED)
-        assert isinstance(packed, _PackedRows), "micro-batches come from forward_backward_batch"
-        device = torch.device(get_device_id())
-        plan = packed.plan.to(device)
-        inputs = model_inputs(packed.layout, device)
-        return inputs | {"logits_to_keep": plan.positions}, {"plan": plan, "row_tokens": packed.row_tokens}
+        packed = _packed(micro_batch)
+        inputs = model_inputs(packed.layout, torch.device(get_device_id()))
+        return inputs | {"logits_to_keep": packed.readout.positions}, {"packed": packed}
 
     def prepare_model_outputs(
         self, output: Any, output_args: dict[str, Any], micro_batch: TensorDict, logits_processor_func: object
     ) -> dict[str, Tensor]:
-        """From the model's logits to rows.
+        """From the scores of the labels to rows.
 
         Returns:
             ``log_probs``, and ``entropy`` if asked for: nested, shape (rows, row tokens). As in verl a row's entry t
             is about its token t + 1. Entries that are not about a response's token are zero; no loss reads them.
         """
-        plan: ReadOut = output_args["plan"]
-        asked = bool(tu.get(micro_batch, "calculate_entropy", default=False))
-        # verl bounds the temperature likewise.
-        temperature = max(float(tu.get(micro_batch, "temperature")), 1e-8)
-        answers = answer(output.logits[0], plan, temperature=temperature, entropy=asked)
-        found = {"log_probs": answers.log_probs, "entropy": answers.entropies}
+        packed: _PackedRows = output_args["packed"]
+        names = ("log_probs", "entropy") if output.logits.dim() == 2 else ("log_probs",)
         tokens: Any = micro_batch["input_ids"]
         return {
             name: torch.nested.nested_tensor_from_jagged(
-                torch.roll(to_rows(values, plan, output_args["row_tokens"]), -1), tokens.offsets()
+                torch.roll(to_rows(scores, packed.readout, packed.row_tokens), -1), tokens.offsets()
             )
-            for name, values in found.items()
-            if values is not None
+            for name, scores in zip(names, output.logits.view(len(names), -1), strict=True)
         }
 
     def _note_batch_size(self, data: TensorDict) -> None:
@@ -222,8 +236,15 @@ def _micro_batches(data: TensorDict, rows: Rows, plan: Plan) -> Iterator[tuple[T
 
 def _micro_batch(data: TensorDict, rows: Rows, chosen: Sequence[int]) -> tuple[TensorDict, _PackedRows]:
     part = rows.select(chosen)
-    layout = lay_out_for(part, get_device_name())
-    packed = _PackedRows(layout=layout, plan=read_out(layout, part), row_tokens=len(part.tokens))
+    layout = lay_out(part)
+    readout = read_out(layout, part).to(torch.device(get_device_id()))
+    packed = _PackedRows(layout=layout, readout=readout, row_tokens=len(part.tokens))
     micro_batch = tu.index_select_tensor_dict(data, list(chosen))
     tu.assign_non_tensor_data(micro_batch, _PACKED, packed)
     return micro_batch, packed
+
+
+def _packed(micro_batch: TensorDict) -> _PackedRows:
+    packed = tu.get(micro_batch, _PACKED)
+    assert isinstance(packed, _PackedRows), "micro-batches come from forward_backward_batch"
+    return packed

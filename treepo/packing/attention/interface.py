@@ -5,12 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PretrainedConfig
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from treepo.packing.blocks import BLOCK, block_mask
-from treepo.packing.chains import chain_attention
-from treepo.packing.layout import Layout, lay_out
-from treepo.packing.rows import Rows
+from treepo.packing.attention import flash
+from treepo.packing.attention.chains import chain_attention
+from treepo.packing.attention.paths import flash_attention, path_attention, plan_calls
+from treepo.packing.layout import Layout
 
 IMPLEMENTATION = "treepo_packed"
 """What a model's ``attn_implementation`` must be."""
@@ -27,25 +26,25 @@ class PackedAttention:
 
     It is handed to the model's forward as the keyword ``packed`` and reaches the layers in their keywords. So it is
     bound to the forward it belongs to: gradient checkpointing recomputes a layer with the same object, also after
-    forwards of other micro-batches, and FSDP's wrappers hand it on untouched, for which it is no dataclass.
+    forwards of other micro-batches. Deliberately not a dataclass, so that FSDP passes it through unchanged.
 
     Attributes:
         layout: The packed rows.
-        mask: FlexAttention's block mask, built once for all layers; None on the CPU, which goes chain by chain.
+        calls: The calls of flash attention, planned once for all layers; empty on the CPU.
     """
 
-    __slots__ = ("layout", "mask")
+    __slots__ = ("calls", "layout")
 
     def __init__(self, layout: Layout, device: torch.device | str) -> None:
         self.layout = layout
-        self.mask = None if torch.device(device).type == "cpu" else block_mask(layout.ends.to(device))
+        self.calls = () if torch.device(device).type == "cpu" else plan_calls(layout, device)
 
 
 def model_inputs(layout: Layout, device: torch.device | str) -> dict[str, Any]:
     """The keywords of the model's forward for one micro-batch, which is one sequence; to go with ``use_cache=False``.
 
     Args:
-        layout: The packed rows, as `lay_out_for` fits them to the device.
+        layout: The packed rows.
         device: The model's.
     """
     return {
@@ -54,11 +53,6 @@ def model_inputs(layout: Layout, device: torch.device | str) -> dict[str, Any]:
         "attention_mask": None,
         "packed": PackedAttention(layout, device),
     }
-
-
-def lay_out_for(rows: Rows, device: torch.device | str) -> Layout:
-    """Packs rows, filled up to whole blocks where the device's attention goes by blocks."""
-    return lay_out(rows, multiple_of=1 if torch.device(device).type == "cpu" else BLOCK)
 
 
 def check_model(config: PretrainedConfig) -> None:
@@ -109,7 +103,7 @@ def packed_attention(
         packed: The micro-batch.
         scaling: The scores are multiplied by it.
         dropout: Must be 0.
-        sliding_window: Must be None.
+        sliding_window: A token attends to this many tokens of its path, itself included; None for all.
         output_attentions: Must be False.
         **_: What transformers passes to every attention function and this one has no use for.
 
@@ -117,23 +111,25 @@ def packed_attention(
         Float, shape (1, packed, heads, head size), and None for the weights.
 
     Raises:
-        ValueError: The forward was called without `packed`, or asks for something that a packed forward has not.
+        ValueError: The forward was called without `packed`, or asks for something that a packed forward lacks.
     """
     if packed is None or query.shape[0] != 1 or query.shape[2] != len(packed.layout):
         raise ValueError(f"{IMPLEMENTATION}: the model's forward needs the keywords of treepo.packing's model_inputs")
-    if attention_mask is not None or dropout > 0 or sliding_window is not None or output_attentions:
-        raise ValueError(
-            f"{IMPLEMENTATION}: no attention mask, dropout, sliding window or attention weights beside a packed tree"
-        )
+    if attention_mask is not None or dropout > 0 or output_attentions:
+        raise ValueError(f"{IMPLEMENTATION}: no attention mask, dropout or attention weights beside a packed tree")
     if torch.is_autocast_enabled(query.device.type):
         # PyTorch's own attention is on autocast's list; a norm on queries and keys may have left them in float32.
         target = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(target), key.to(target), value.to(target)
-    if packed.mask is not None:
-        flex = ALL_ATTENTION_FUNCTIONS["flex_attention"]
-        output, _weights = flex(module, query, key, value, packed.mask, scaling=scaling)
-        return output, None
-    output = chain_attention(query, key, value, layout=packed.layout, scale=scaling)
+    layout = packed.layout
+    if flash.serves(query):
+        tokens_first = (heads[0].transpose(0, 1) for heads in (query, key, value))
+        output = flash_attention(*tokens_first, calls=packed.calls, scale=scaling, window=sliding_window)
+        return output[None], None
+    if query.device.type == "cpu" and sliding_window is None:
+        output = chain_attention(query, key, value, layout=layout, scale=scaling)
+    else:
+        output = path_attention(query, key, value, layout=layout, scale=scaling, window=sliding_window)
     return output.transpose(1, 2).contiguous(), None
 
 
