@@ -6,17 +6,9 @@ Pure torch; `treepo.packing.attention` joins it to the models of transformers.
 from treepo.packing.layout import Layout, lay_out
 from treepo.packing.plan import MicroBatch, Plan, plan_equal_rows, plan_micro_batches
 from treepo.packing.ranks import RankShare, share_by_room, share_over_ranks
-from treepo.packing.read_out import (
-    LabelScores,
-    ReadOut,
-    head_obstacle,
-    read_out,
-    score_labels,
-    scores_for_logits,
-    to_responses,
-    to_rows,
-)
+from treepo.packing.read_out import ReadOut, read_out, to_responses, to_rows
 from treepo.packing.rows import Rows, Walk, walk_paths, walk_rows, walk_trees
+from treepo.packing.scores import LabelScores, head_obstacle, score_labels, scores_for_logits
 from treepo.packing.split import split_tree
 
 __all__ = [

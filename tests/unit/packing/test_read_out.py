@@ -1,16 +1,14 @@
 """Log-probs and entropies in rows, from hidden states of packed tokens."""
 
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import treepo.packing.scores as scores_module
 from treepo.packing import Layout, Rows, lay_out, read_out, score_labels, scores_for_logits, to_responses, to_rows
 
-read_out_module = sys.modules[score_labels.__module__]
 VOCABULARY = 11
 HIDDEN = 5
 ROWS = Rows.of([[1, 2]] * 4 + [[5]], [[3, 4, 5], [3, 4], [], [3, 4, 5], [6, 7]])
@@ -90,8 +88,8 @@ def test_no_more_logits_than_a_chunk_are_held_at_a_time(training: bool, monkeypa
     readout = read_out(layout, rows)
     hidden, weight = random_states(layout, 0)
     sizes: list[int] = []
-    logits = read_out_module._logits
-    monkeypatch.setattr(read_out_module, "_logits", lambda h, w: (sizes.append(len(h)), logits(h, w))[1])
+    logits = scores_module._logits
+    monkeypatch.setattr(scores_module, "_logits", lambda h, w: (sizes.append(len(h)), logits(h, w))[1])
     with torch.set_grad_enabled(training):
         scores = score_labels(hidden[readout.positions], weight, readout, chunk_tokens=7)
     if training:

@@ -1,0 +1,1 @@
+"""Packing on one GPU with torch and transformers alone."""
