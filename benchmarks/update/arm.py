@@ -145,7 +145,7 @@ class _Server:
         self._stock_attention = "flash_attention_2" if flash else "sdpa"
         # Without flash-attn verl's engine computes log-probs token by token in a loop.
         loop = ", log-probs token by token" if self._cuda and not flash else ""
-        self.attention = ("flex_attention" if self._cuda else "chains") if packed else self._stock_attention + loop
+        self.attention = ("flash by paths" if self._cuda else "chains") if packed else self._stock_attention + loop
         self._engine = build_engine(
             setting.model,
             packed=packed,
