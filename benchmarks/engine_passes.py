@@ -175,6 +175,9 @@ FLOAT32_BOUND = 5e-5
 NOISE_BOUND = 2.0
 """How much further from float32 the packed engine may be in bfloat16 than verl's own is."""
 
+LOSS_NOISE_BOUND = 5.0
+"""The same for a loss: its terms have either sign and nearly cancel, so what is left of their rounding is luck."""
+
 
 def worst_errors(rounds: int, *, kind: str = "qwen2", steps: int = 4) -> Iterator[tuple[str, dict[str, float]]]:
     """The worst relative errors against verl's own engine over several random trees, a case at a time.
@@ -205,7 +208,9 @@ def exceeded(errors: dict[str, dict[str, float]]) -> list[str]:
         label: dict.fromkeys(found, FLOAT32_BOUND) for label, found in errors.items() if label.startswith("float32")
     }
     noise = errors["noise: verl in bfloat16 against verl in float32"]
-    bounds["bfloat16 against verl in float32"] = {name: NOISE_BOUND * error for name, error in noise.items()}
+    bounds["bfloat16 against verl in float32"] = {
+        name: (LOSS_NOISE_BOUND if name == "loss" else NOISE_BOUND) * error for name, error in noise.items()
+    }
     return [
         f"{label}: {name} {errors[label][name]:.1e}, at most {bound:.1e} is allowed"
         for label, allowed in bounds.items()

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks.packing_passes import CONFIGS, differences, grow_rows, make_model, pass_by_rows, pass_packed
+from benchmarks.packing_passes import (
+    CONFIGS,
+    OTHER_CONFIGS,
+    differences,
+    grow_rows,
+    make_model,
+    pass_by_rows,
+    pass_packed,
+)
 from treepo.packing import Rows, Walk, lay_out, read_out, split_tree, walk_trees
 
 
@@ -22,7 +30,7 @@ def exactness(rounds: int) -> Iterator[str]:
     """A Markdown table: the worst relative error over several random trees."""
     yield "| model | numbers | token ratio | log-probs | entropies | loss | gradients |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    for kind in CONFIGS:
+    for kind in (*CONFIGS, *OTHER_CONFIGS):
         model = make_model(kind)
         for label, autocast, limit, checkpointing in (
             ("float32", False, None, False),

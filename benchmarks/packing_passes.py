@@ -4,23 +4,45 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import (
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from treepo.packing import Layout, Rows, lay_out, plan_micro_batches, read_out, scores_for_logits, to_rows
 from treepo.packing.attention import IMPLEMENTATION, check_model, model_inputs
 
 CONFIGS: dict[str, Callable[..., PretrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
+OTHER_CONFIGS: dict[str, Callable[..., PretrainedConfig]] = {
+    "qwen2 with windows": partial(Qwen2Config, use_sliding_window=True, sliding_window=12, max_window_layers=1),
+    "mistral": partial(MistralConfig, sliding_window=12),
+    "gemma3": partial(
+        Gemma3TextConfig,
+        sliding_window=12,
+        layer_types=["sliding_attention", "full_attention"],
+        query_pre_attn_scalar=16,
+    ),
+    "qwen3_moe": partial(Qwen3MoeConfig, moe_intermediate_size=48, num_experts=6, num_experts_per_tok=2),
+}
+"""Models with windows, which are shorter than the rows, and with experts."""
 
 
 def make_model(kind: str, *, hidden: int = 64, layers: int = 2, vocabulary: int = 97, seed: int = 0) -> PreTrainedModel:
     """A random model with two query heads per key head; its weights are large enough that attention is not uniform."""
     torch.manual_seed(seed)
-    config = CONFIGS[kind](
+    config = (CONFIGS | OTHER_CONFIGS)[kind](
         vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=3 * hidden,

@@ -233,8 +233,8 @@ def test_what_it_cannot_give_is_refused(engines: Engines, asked: dict[str, Any],
 
 
 def test_a_model_or_an_option_that_it_cannot_serve_is_refused_before_weights_are_loaded(folder: Path) -> None:
-    with pytest.raises(ValueError, match="sliding-window"):
-        build_engine(folder, packed=True, override_config={"use_sliding_window": True})
+    with pytest.raises(ValueError, match="attention_dropout"):
+        build_engine(folder, packed=True, override_config={"attention_dropout": 0.1})
     with pytest.raises(ValueError, match="use_fused_kernels"):
         build_engine(folder, packed=True, use_fused_kernels=True)
 

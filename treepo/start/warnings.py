@@ -99,11 +99,6 @@ def _of_update(config: DictConfig, options: TreePOConfig) -> Iterator[str]:
         yield (
             f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
         )
-    elif options.packing.enabled is None and config.trainer.device != "cpu":
-        yield (
-            "treepo.packing.enabled=null packs: its attention has been run on CPUs alone; watch "
-            "training/rollout_probs_diff_mean in the first steps, or set treepo.packing.enabled=false"
-        )
     groups, overlong = config.algorithm.filter_groups, OmegaConf.select(config, _OVERLONG)
     if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):
         yield "algorithm.filter_groups.metric=reward: the length penalty makes nearly every group differ; acc is meant"

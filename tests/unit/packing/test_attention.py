@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import GemmaConfig, LlamaConfig, PretrainedConfig, Qwen2Config
+from transformers import Gemma3TextConfig, GemmaConfig, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3MoeConfig
 
-from benchmarks.packing_passes import grow_rows, make_model
+from benchmarks.packing_passes import CONFIGS, OTHER_CONFIGS, grow_rows, make_model
 from treepo.packing import Layout, Rows, lay_out
 from treepo.packing.attention import (
     IMPLEMENTATION,
@@ -168,8 +168,10 @@ def test_flash_attention_is_for_half_precision_on_gpus_alone():
     ("config", "reason"),
     [
         (GemmaConfig(), "model type 'gemma'"),
-        (Qwen2Config(use_sliding_window=True, sliding_window=16, max_window_layers=1), "sliding-window attention"),
-        (Qwen2Config(layer_types=["full_attention", "sliding_attention"], num_hidden_layers=2), "sliding-window"),
+        (Gemma3TextConfig(final_logit_softcapping=30.0), "final_logit_softcapping 30.0"),
+        (Gemma3TextConfig(use_bidirectional_attention=True), "use_bidirectional_attention"),
+        (Qwen3MoeConfig(output_router_logits=True), "a router's auxiliary loss"),
+        (Qwen2Config(layer_types=["full_attention", "linear_attention"], num_hidden_layers=2), "layers of type linear"),
         (Qwen2Config(attention_dropout=0.1), "attention_dropout 0.1"),
         (
             LlamaConfig(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}),
@@ -185,8 +187,10 @@ def test_a_model_that_cannot_be_packed_exactly_is_refused_by_name(config: Pretra
 
 def test_models_that_can_be_packed_pass():
     yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 32768}
-    for config in (Qwen2Config(), LlamaConfig(), Qwen2Config(rope_parameters=yarn), make_model("qwen3").config):
+    for config in (Qwen2Config(), LlamaConfig(), Qwen2Config(rope_parameters=yarn)):
         check_model(config)
+    for kind in (*CONFIGS, *OTHER_CONFIGS):
+        check_model(make_model(kind).config)
 
 
 def test_a_forward_without_the_layout_or_with_more_than_it_is_refused():

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.packing_passes import (
     CONFIGS,
+    OTHER_CONFIGS,
     differences,
     forward_packed,
     grow_rows,
@@ -57,6 +58,29 @@ def test_log_probs_entropies_and_every_gradient_equal_those_of_rows(
     rows = rows.select([int((rows.lengths - rows.prompt_lengths).argmax()), *range(len(rows))])
     if int((rows.lengths - rows.prompt_lengths).max()) > 1:
         assert_equal(model_of(kind), rows, seed)
+
+
+@pytest.mark.parametrize("kind", sorted(OTHER_CONFIGS))
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_windows_along_the_path_and_experts_give_what_rows_give(kind: str, checkpointing: bool):
+    model = make_model(kind)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    for seed in range(2):
+        rows = grow_rows(random.Random(seed), prompts=2, prompt_length=15, width=5, response_length=30)
+        assert int(rows.lengths.max()) > 2 * (getattr(model.config, "sliding_window", None) or 12)
+        assert_equal(model, rows, seed)
+
+
+def test_a_window_of_a_packed_row_leaves_out_what_the_window_of_the_row_does():
+    """Without the window the numbers are others, so the test above sees it."""
+    model = make_model("mistral")
+    rows = grow_rows(random.Random(0), width=4, response_length=30)
+    windowed = pass_packed(model, rows)
+    model.config.sliding_window = None
+    for layer in model.model.layers:
+        layer.self_attn.sliding_window = None
+    assert differences(pass_packed(model, rows), windowed)["log-probs"] > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

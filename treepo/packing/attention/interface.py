@@ -14,8 +14,8 @@ from treepo.packing.layout import Layout
 IMPLEMENTATION = "treepo_packed"
 """What a model's ``attn_implementation`` must be."""
 
-MODEL_TYPES = ("llama", "qwen2", "qwen3")
-"""Models whose only look across tokens is full causal attention with position ids."""
+MODEL_TYPES = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
+"""Models whose only look across tokens is causal attention with position ids, full or in sliding windows."""
 
 MOVING_ROPE = ("dynamic", "longrope")
 """Rotary embeddings that change with the longest position of the micro-batch, so no forward equals another."""
@@ -59,7 +59,8 @@ def check_model(config: PretrainedConfig) -> None:
     """Refuses models that a packed forward would not compute exactly.
 
     Raises:
-        ValueError: The model type, sliding-window layers, attention dropout or a moving rotary embedding.
+        ValueError: The model type, other layers, attention dropout, a moving rotary embedding, capped logits, or an
+            auxiliary loss.
     """
     if reason := obstacle(config):
         raise ValueError(f"treepo.packing does not support {reason}; train it row by row")
@@ -68,12 +69,19 @@ def check_model(config: PretrainedConfig) -> None:
 def obstacle(config: PretrainedConfig) -> str | None:
     """What about a model a packed forward would not compute exactly; None if nothing."""
     rope = getattr(config, "rope_parameters", None) or {}
+    others = sorted({*(getattr(config, "layer_types", None) or ())} - {"full_attention", "sliding_attention"})
     reasons = {
         f"model type {config.model_type!r} (supported: {', '.join(MODEL_TYPES)})": config.model_type not in MODEL_TYPES,
-        "sliding-window attention": getattr(config, "use_sliding_window", False)
-        or "sliding_attention" in (getattr(config, "layer_types", None) or ()),
+        f"layers of type {', '.join(others)}": bool(others),
         f"attention_dropout {getattr(config, 'attention_dropout', 0.0)}": getattr(config, "attention_dropout", 0.0) > 0,
         f"rope_type {rope.get('rope_type')!r}": rope.get("rope_type") in MOVING_ROPE,
+        "a router's auxiliary loss (output_router_logits), which counts tokens": getattr(
+            config, "output_router_logits", False
+        ),
+        **{
+            f"{name} {getattr(config, name, None)}": bool(getattr(config, name, None))
+            for name in ("attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention")
+        },
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

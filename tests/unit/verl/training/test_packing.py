@@ -49,7 +49,7 @@ REFUSED = [
     (f"{ACTOR}.fsdp_config.pad_to_length=true", "micro-batches have lengths of their own; set it to false"),
     (f"{ACTOR}.fsdp_config.qat.enable=true", "quantisation would see shared tokens once; set it to false"),
     (f"{MODEL}.path=@gemma", "model type 'gemma2' (supported: llama, qwen2, qwen3) is not packed"),
-    (f"+{MODEL}.override_config.use_sliding_window=true", "sliding-window attention is not packed"),
+    (f"+{MODEL}.override_config.attention_dropout=0.1", "attention_dropout 0.1 is not packed"),
     (f"+{MODEL}.override_config.attention_dropout=0.1", "attention_dropout 0.1 is not packed"),
 ]
 
