@@ -179,9 +179,11 @@ def forward_packed(
     layout = layout or lay_out(rows)
     readout = read_out(layout, rows).to(model.device)
     inputs = model_inputs(layout, model.device)
+    head = model.get_output_embeddings()
+    assert head is not None
     with (
         _precision(model.device, autocast),
-        scores_for_logits(model.get_output_embeddings(), readout, entropy=True),
+        scores_for_logits(head, readout, entropy=True),
     ):
         log_probs, entropies = model(**inputs, use_cache=False, logits_to_keep=readout.positions).logits
     count = len(rows.tokens)

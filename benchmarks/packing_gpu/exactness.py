@@ -92,10 +92,11 @@ def models(scale: Scale, device: str) -> Iterator[dict[str, Any]]:
 def fsdp2(scale: Scale, device: str) -> Iterator[dict[str, Any]]:
     """Sharded with verl's mixed precision."""
     from torch import distributed
+    from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     backend = "nccl" if device == "cuda" else "gloo"
-    distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     model = make_model("qwen2", hidden=256, layers=3).to(device)  # pyright: ignore[reportArgumentType]
     model.gradient_checkpointing_enable({"use_reentrant": False})
     rows = grow_rows(random.Random(1), prompts=3, response_length=scale.response)

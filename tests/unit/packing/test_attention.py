@@ -132,7 +132,9 @@ def test_flash_calls_gather_the_paths_and_add_up_what_shared_keys_are_sent(
         nothing = torch.zeros(0)
         return dense_sequences(query, key, value, call, scale, window), flash.State(nothing, nothing, nothing)
 
-    def backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, state: flash.State, *call):
+    def backward(
+        grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, state: flash.State, *call: Any
+    ):
         with torch.enable_grad():
             inputs = [heads.detach().requires_grad_() for heads in (query, key, value)]
             again = dense_sequences(*inputs, *call)
