@@ -45,13 +45,15 @@ def kernels(scale: Scale, device: str) -> Iterator[dict[str, Any]]:
         layout = lay_out(rows)
         generator = torch.Generator(device).manual_seed(0)
         shapes = ((heads, size), (key_heads, size), (key_heads, size))
-        inputs = [
+        inputs = query, key, value = [
             torch.randn(1, len(layout), *shape, generator=generator, device=device, dtype=dtype, requires_grad=True)
             for shape in shapes
         ]
         found, _ = packed_attention(
             torch.nn.Module(),
-            *(heads.transpose(1, 2) for heads in inputs),
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
             None,
             packed=PackedAttention(layout, device),
             scaling=size**-0.5,

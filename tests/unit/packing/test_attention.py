@@ -136,8 +136,8 @@ def test_flash_calls_gather_the_paths_and_add_up_what_shared_keys_are_sent(
         grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, state: flash.State, *call: Any
     ):
         with torch.enable_grad():
-            inputs = [heads.detach().requires_grad_() for heads in (query, key, value)]
-            again = dense_sequences(*inputs, *call)
+            inputs = q, k, v = [heads.detach().requires_grad_() for heads in (query, key, value)]
+            again = dense_sequences(q, k, v, *call)
         torch.testing.assert_close(again, output)
         return torch.autograd.grad(again, inputs, grad)
 
