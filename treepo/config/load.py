@@ -19,7 +19,6 @@ from omegaconf.errors import OmegaConfBaseException
 from treepo.config.options import TreePOConfig
 from treepo.config.validation import ConfigError, load_config
 
-CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
 # The range of docs/verl.md.
 _VERL, _FIRST, _AFTER = "verl>=0.9.1,<0.10", (0, 9, 1), (0, 10)
@@ -29,6 +28,20 @@ _INSTALL = (
 )
 _PRESET_WORDS = ("preset", "config_name", "config-name")
 _MOST_SUGGESTED = 3
+
+
+def find_presets(package: Path) -> Path:
+    """The folder of our presets: in the package where it was installed, beside it in a checkout.
+
+    Args:
+        package: The folder of ``treepo``.
+    """
+    # In this order: beside an installed package stand the packages of others.
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+CONFIG_DIR = find_presets(Path(__file__).resolve().parents[1])
 
 
 def compose(
@@ -51,7 +64,7 @@ def compose(
     """
     if not CONFIG_DIR.is_dir():
         raise ConfigError(
-            f"{CONFIG_DIR} does not exist: the presets are in the checkout alone; install it with pip install -e there"
+            f"{CONFIG_DIR} does not exist: the presets are missing; install TreePO anew from its checkout"
         )
     folder = (config_dir or home).expanduser().resolve()
     if not any((place / f"{name}.yaml").is_file() for place in (folder, home)):

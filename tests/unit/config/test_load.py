@@ -8,7 +8,7 @@ from training_run import ROOT
 
 from treepo.config import ConfigError
 from treepo.config import load as compose_module
-from treepo.config.load import CONFIG_DIR, compose, tree_options
+from treepo.config.load import CONFIG_DIR, compose, find_presets, tree_options
 
 PRESETS = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
 
@@ -130,5 +130,13 @@ def test_a_source_tree_of_verl_without_a_version_is_taken(monkeypatch: pytest.Mo
 
 def test_a_package_without_its_presets_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose_module, "CONFIG_DIR", tmp_path / "configs")
-    with pytest.raises(ConfigError, match=r"configs does not exist: .*pip install -e"):
+    with pytest.raises(ConfigError, match=r"configs does not exist: .*install TreePO anew"):
         compose("cpu_quickstart", [], home=tmp_path / "configs")
+
+
+def test_presets_in_the_package_win_over_a_folder_of_that_name_beside_it(tmp_path: Path) -> None:
+    package = tmp_path / "treepo"
+    (tmp_path / "configs").mkdir()
+    assert find_presets(package) == tmp_path / "configs"
+    (package / "configs").mkdir(parents=True)
+    assert find_presets(package) == package / "configs"
