@@ -6,7 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from treepo.packing.scores import CHUNK_LOGITS
 from treepo.start.model_shape import ModelShape
+from treepo.verl.training.packing import obstacle
 
 GIB = 1 << 30
 _BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
@@ -168,10 +170,11 @@ def _work(config: DictConfig, shape: ModelShape) -> list[Line]:
         size=2 * gathered * computed,
         formula=f"2 x {gathered:,} x {computed} B (the largest unit, and the next one)",
     )
-    return [layers, *_activations(actor, model, config.data, shape, computed)]
+    packed = OmegaConf.select(config, "treepo.packing.enabled") is not False and not obstacle(config, look_up=False)
+    return [layers, *_activations(actor, model, config.data, shape, computed, packed=packed)]
 
 
-def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed: int) -> list[Line]:
+def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed: int, *, packed: bool) -> list[Line]:
     longest = data.max_prompt_length + data.max_response_length
     tokens = (
         actor.ppo_max_token_len_per_gpu
@@ -188,7 +191,18 @@ def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed:
         kept = tokens * layers * per_token * computed
         formula = f"{tokens:,} tokens x {layers} layers x {per_token:,} x {computed} B (no checkpointing)"
     lines = [Line(kind=Kind.ACTIVATIONS, size=kept, formula=formula)]
-    if not actor.use_fused_kernels:
+    if packed:
+        # The head's scores are computed in chunks, and its gradient is summed in float32.
+        held, each = min(tokens, CHUNK_LOGITS // shape.vocab_size), 2 * computed + 8
+        head = shape.vocab_size * shape.hidden_size
+        lines.append(
+            Line(
+                kind=Kind.LOGITS,
+                size=held * shape.vocab_size * each + 4 * head,
+                formula=f"{held:,} tokens x {shape.vocab_size:,} x {each} B (a chunk) + {head:,} x 4 B (the head)",
+            )
+        )
+    elif not actor.use_fused_kernels:
         each = 2 * computed + 4
         lines.append(
             Line(

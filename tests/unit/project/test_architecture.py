@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "viewer": {"tree"},
     "quickstart": set(),
     "config_docs": {"advantage", "evaluation"},
-    "start": {"verl", "advantage"},
+    "start": {"verl", "advantage", "packing"},
     "logs": set(),
     # verl loads it, and it loads nothing of ours before verl has what is added to.
     "plugin": {"verl"},

@@ -87,8 +87,19 @@ def test_a_reference_model_counts_where_there_is_one() -> None:
     assert "reference weights" not in sizes(expected("actor_rollout_ref.actor.use_kl_loss=true", offloaded))
 
 
+def test_packed_updates_hold_a_chunk_of_logits_whatever_the_micro_batch() -> None:
+    chunk = 882 * 152_064 * 12 + 152_064 * 3584 * 4
+    for tokens in (8192, 65536):
+        assert sizes(expected(f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={tokens}"))["logits"] == chunk
+    few = sizes(expected("actor_rollout_ref.actor.ppo_max_token_len_per_gpu=500"))
+    assert few["logits"] == 500 * 152_064 * 12 + 152_064 * 3584 * 4
+
+
 def test_activations_grow_with_the_micro_batch_and_shrink_with_checkpointing() -> None:
-    short, long = (sizes(expected(f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={n}")) for n in (8192, 16384))
+    rows = "treepo.packing.enabled=false"
+    short, long = (
+        sizes(expected(rows, f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={n}")) for n in (8192, 16384)
+    )
     for name in ("activations", "logits"):
         assert long[name] == 2 * short[name]
     assert long["logits"] == 16384 * 152064 * 8

@@ -2,7 +2,7 @@
 
 `torch.nn.attention.varlen` is the public function over these operators, but its arguments for grouped heads differ
 between torch 2.11 and 2.13, and it gathers nothing. The operators have one signature in both (checked against torch
-2.11.0 and 2.13.0; ``tests/unit/packing/test_flash_seam.py`` holds it).
+2.11.0 and 2.13.0; ``tests/seams/test_torch_seams.py`` holds it).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
