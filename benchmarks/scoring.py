@@ -33,6 +33,7 @@ class Speed:
         load: Its name.
         answers: How many.
         seconds: Wall time.
+        reading: Processor time of the calling process, which reads; other programs hardly change it.
         fast: Share decided by reading alone.
         unfinished: Answers whose judging process was killed or died.
     """
@@ -40,6 +41,7 @@ class Speed:
     load: str
     answers: int
     seconds: float
+    reading: float
     fast: float
     unfinished: int
 
@@ -80,14 +82,21 @@ def measure(load: str, pairs: Sequence[Pair], *, workers: int) -> Speed:
     judge = Judge(workers=workers)
     try:
         judge.rule_all([("a+b", f"b+a+{number}") for number in range(4 * workers)])
-        start = time.perf_counter()
+        start, reading = time.perf_counter(), time.process_time()
         verdicts = judge_many(pairs, data_source="benchmark", judge=judge)
-        seconds = time.perf_counter() - start
+        seconds, reading = time.perf_counter() - start, time.process_time() - reading
     finally:
         judge.close()
     counts = count_paths(verdicts)
     unfinished = counts[VerdictPath.TIMEOUT] + counts[VerdictPath.CRASH]
-    return Speed(load=load, answers=len(verdicts), seconds=seconds, fast=fast_share(verdicts), unfinished=unfinished)
+    return Speed(
+        load=load,
+        answers=len(verdicts),
+        seconds=seconds,
+        reading=reading,
+        fast=fast_share(verdicts),
+        unfinished=unfinished,
+    )
 
 
 def main() -> None:
@@ -97,12 +106,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=40, help="how often the mixed load holds the table")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print("| answers | number | by reading alone | answers per second | killed |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("| answers | number | by reading alone | reading, each | answers per second | killed |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for load, pairs in loads(args.repeats, args.seed).items():
         speed = measure(load, pairs, workers=args.workers)
-        rate = speed.answers / speed.seconds
-        print(f"| {load} | {speed.answers} | {speed.fast:.1%} | {rate:,.0f} | {speed.unfinished} |")
+        rate, each = speed.answers / speed.seconds, 1e6 * speed.reading / speed.answers
+        print(
+            f"| {load} | {speed.answers:,} | {speed.fast:.1%} | {each:,.0f} µs | {rate:,.0f} | {speed.unfinished} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """math-verify behind a limit: whatever an answer makes it do, the verdict comes in bounded time.
 
-Parsing and comparing run in a process of their own, which is killed when it takes too long, cannot take more memory
-than it is given, and dies with its parent. math-verify's own limits work with signals, which only a main thread can
-receive; they are off, and the limit of the process holds instead.
+Parsing and comparing run in a process of their own, which the kernel ends when one question has taken too much
+processor time, which cannot take more memory than it is given, and which dies with its parent. A spare process waits
+beside those at work, so that the question after such an end need not wait for a new one to import its libraries.
+math-verify's own limits work with signals to Python code, which only a main thread receives and a computation in C
+keeps waiting; they are off.
 """
 
 import ctypes
@@ -31,6 +33,10 @@ Ruling = tuple[bool, VerdictPath]
 
 START_LIMIT = 120.0
 """Seconds a new process may take to import its libraries; several times what a busy machine needs."""
+STALLED = 60.0
+"""Seconds of wall time, beside twenty times its limit, after which a process that does not even calculate is killed."""
+SPARE = 1
+"""Processes that wait, ready, for another one to end."""
 ANSWERS_PER_PROCESS = 2000
 """A process is replaced after so many answers, so that what its libraries keep does not add up."""
 REMEMBERED = 4096
@@ -45,8 +51,8 @@ class Judge:
     The processes start with the first question. A question whose process is killed counts as a wrong answer.
 
     Args:
-        workers: Processes, and so questions at a time; others wait.
-        timeout: Seconds for one question.
+        workers: Questions at a time, a process for each; others wait.
+        timeout: Seconds of processor time for one question. What other programs take of the processor does not count.
         memory: Bytes that a process may take on top of what it has after its imports.
     """
 
@@ -81,6 +87,8 @@ class Judge:
             RuntimeError: As for :meth:`equal`.
         """
         distinct = list(dict.fromkeys(questions))
+        if len(distinct) == 1:
+            return [self.rule(*distinct[0])] * len(questions)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="answer-judge") as threads:
             rulings = dict(zip(distinct, threads.map(lambda question: self.rule(*question), distinct), strict=True))
         return [rulings[question] for question in questions]
@@ -144,7 +152,7 @@ class _Running:
 
     def __post_init__(self) -> None:
         self._pool = ProcessPool(
-            max_workers=self.workers,
+            max_workers=self.workers + SPARE,
             max_tasks=ANSWERS_PER_PROCESS,
             initializer=_prepare_process,
             initargs=(os.getpid(), self.memory),
@@ -169,22 +177,23 @@ class _Running:
         self._keeper.join(START_LIMIT)
 
     def ask(self, gold: str, answer: str, *, timeout: float) -> Ruling:
-        """One question; a killed process means no.
+        """One question; a process that was ended means no.
 
         Raises:
             _BrokenPoolError: The pool is out of order.
         """
+        stalled = STALLED + 20 * timeout
         try:
-            future = self._pool.schedule(settle, args=(gold, answer), timeout=timeout)
+            future = self._pool.schedule(_settle_within, args=(gold, answer, timeout), timeout=stalled)
         except RuntimeError as error:
             raise _BrokenPoolError(str(error)) from error
-        self._wait(future, timeout + START_LIMIT)
+        self._wait(future, stalled + START_LIMIT)
         error = future.exception()
         if error is None:
             return future.result(), VerdictPath.MATH_VERIFY
         if isinstance(error, BrokenProcessPool):
             raise _BrokenPoolError(str(error)) from error
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) or (isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGPROF):
             return False, VerdictPath.TIMEOUT
         if isinstance(error, ProcessExpired | MemoryError | RecursionError):
             return False, VerdictPath.CRASH
@@ -200,6 +209,15 @@ class _Running:
                 # A pool that breaks between two questions forgets the next one.
                 if not self._pool.active or time.monotonic() > deadline:
                     raise _BrokenPoolError("no answer from the process") from None
+
+
+def _settle_within(gold: str, answer: str, seconds: float) -> bool:
+    """Settles a question in the judging process, which ends by SIGPROF once that has taken its processor time."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return settle(gold, answer)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _prepare_process(parent: int, memory: int) -> None:

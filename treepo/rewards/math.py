@@ -1,4 +1,4 @@
-r"""The math reward: the last ``\boxed{...}`` of a response against the ground truth.
+r"""The math reward: the last ``\boxed{...}`` of a response, or of its last turn, against the ground truth.
 
 For verl: `reward.custom_reward_function.path=pkg://treepo.rewards.math`, `name=compute_score`. verl calls it from
 several threads of a Ray actor. For the multiple choice sets, the answer is a letter.
@@ -40,16 +40,23 @@ def compute_score(
         solution_str: The response.
         ground_truth: The right answer, with or without a box around it; several, any of which will do, as a sequence or
             as a JSON list of texts.
-        extra_info: Not used; verl passes it.
+        extra_info: What verl passes with the row. Where it holds `final_turn`, the model's last turn, that text is
+            scored and not the response, which holds what tools printed as well.
         **kwargs: Not used; verl passes more where it has a reward model.
 
     Returns:
         Score, accuracy and extracted answer.
 
     Raises:
-        ValueError: The ground truth is missing, empty or not a text.
+        ValueError: The ground truth is missing, empty or not a text; the final turn is not a text.
         RuntimeError: The process that judges difficult answers does not run.
     """
-    verdict = judge_response(solution_str, ground_truth, data_source=data_source, judge=_judge)
+    final_turn = None if extra_info is None else extra_info.get("final_turn")
+    if final_turn is not None and not isinstance(final_turn, str):
+        raise ValueError(
+            f"data source {data_source!r}: extra_info['final_turn'] must be a text, got {final_turn!r:.200}"
+        )
+    response = solution_str if final_turn is None else final_turn
+    verdict = judge_response(response, ground_truth, data_source=data_source, judge=_judge)
     correct = 1.0 if verdict.correct else 0.0
     return MathScore(score=2 * correct - 1, acc=correct, pred=(verdict.answer or "").strip()[:LONGEST_PREDICTION])

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,15 +15,7 @@ LONGEST_ANSWER = 1024
 """Characters; what is longer is wrong without being looked at."""
 
 GroundTruth = str | Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """A response as far as reading goes: a verdict, or questions (ground truth, answer) any of which makes it right."""
-
-    verdict: Verdict | None
-    answer: str = ""
-    questions: tuple[tuple[str, str], ...] = ()
+Question = tuple[str, str]
 
 
 def judge_response(response: str, ground_truth: GroundTruth, *, data_source: str, judge: Judge) -> Verdict:
@@ -41,15 +32,7 @@ def judge_response(response: str, ground_truth: GroundTruth, *, data_source: str
         ValueError: The ground truth is missing, empty or not a text; for multiple choice, no letter.
         RuntimeError: The process that judges difficult answers does not run.
     """
-    opened = _open(response, ground_truth, data_source)
-    if opened.verdict is not None:
-        return opened.verdict
-    rulings: list[Ruling] = []
-    for question in opened.questions:
-        rulings.append(judge.rule(*question))
-        if rulings[-1][0]:
-            break
-    return _close(opened, rulings)
+    return judge_many([(response, ground_truth)], data_source=data_source, judge=judge)[0]
 
 
 def judge_many(pairs: Iterable[tuple[str, GroundTruth]], *, data_source: str, judge: Judge) -> list[Verdict]:
@@ -64,12 +47,10 @@ def judge_many(pairs: Iterable[tuple[str, GroundTruth]], *, data_source: str, ju
         ValueError: As for :func:`judge_response`, before anything is judged.
         RuntimeError: As for :func:`judge_response`.
     """
-    all_opened = [_open(response, ground_truth, data_source) for response, ground_truth in pairs]
-    questions = list(dict.fromkeys(question for opened in all_opened for question in opened.questions))
+    read = [_read(response, ground_truth, data_source) for response, ground_truth in pairs]
+    questions = list(dict.fromkeys(question for _, asked in read for question in asked))
     rulings = dict(zip(questions, judge.rule_all(questions), strict=True)) if questions else {}
-    return [
-        opened.verdict or _close(opened, [rulings[question] for question in opened.questions]) for opened in all_opened
-    ]
+    return [_ruled(verdict, [rulings[question] for question in asked]) for verdict, asked in read]
 
 
 def ground_truths(ground_truth: object, *, data_source: str) -> list[str]:
@@ -103,20 +84,21 @@ def _json_list(text: str) -> str | list[str]:
     return parsed if isinstance(parsed, list) and parsed and all(isinstance(item, str) for item in parsed) else text
 
 
-def _open(response: str, ground_truth: GroundTruth, data_source: str) -> _Opened:
+def _read(response: str, ground_truth: GroundTruth, data_source: str) -> tuple[Verdict, list[Question]]:
+    """The verdict as far as reading goes, and questions (ground truth, answer) any of which may still make it right."""
     golds = ground_truths(ground_truth, data_source=data_source)
     if data_source in CHOICE_SOURCES:
-        return _Opened(verdict=_choice(response, golds, data_source))
+        return _choice(response, golds, data_source), []
     answer = last_boxed(response)
     if answer is None:
-        return _Opened(verdict=Verdict(correct=False, path=VerdictPath.NO_ANSWER, answer=None))
+        return Verdict(correct=False, path=VerdictPath.NO_ANSWER, answer=None), []
     if len(answer) > LONGEST_ANSWER:
-        return _Opened(verdict=Verdict(correct=False, path=VerdictPath.TOO_LONG, answer=answer))
+        return Verdict(correct=False, path=VerdictPath.TOO_LONG, answer=answer), []
     verdicts = [quick_verdict(gold, answer) if len(gold) <= LONGEST_ANSWER else False for gold in golds]
-    questions = tuple((gold, answer.strip()) for gold, verdict in zip(golds, verdicts, strict=True) if verdict is None)
-    if True in verdicts or not questions:
-        return _Opened(verdict=Verdict(correct=True in verdicts, path=VerdictPath.EXACT, answer=answer))
-    return _Opened(verdict=None, answer=answer, questions=questions)
+    questions = [(gold, answer.strip()) for gold, verdict in zip(golds, verdicts, strict=True) if verdict is None]
+    if True in verdicts:
+        return Verdict(correct=True, path=VerdictPath.EXACT, answer=answer), []
+    return Verdict(correct=False, path=VerdictPath.EXACT, answer=answer), questions
 
 
 def _choice(response: str, golds: Sequence[str], data_source: str) -> Verdict:
@@ -128,9 +110,11 @@ def _choice(response: str, golds: Sequence[str], data_source: str) -> Verdict:
     return Verdict(correct=letter in letters, path=path, answer=letter)
 
 
-def _close(opened: _Opened, rulings: Sequence[Ruling]) -> Verdict:
+def _ruled(verdict: Verdict, rulings: Sequence[Ruling]) -> Verdict:
     """The verdict after rulings: right where one is; otherwise the path that says most about why it is not."""
+    if not rulings:
+        return verdict
     right = [path for correct, path in rulings if correct]
     wrong = [path for _, path in rulings if path is not VerdictPath.MATH_VERIFY]
     path = (right or wrong or [VerdictPath.MATH_VERIFY])[0]
-    return Verdict(correct=bool(right), path=path, answer=opened.answer)
+    return Verdict(correct=bool(right), path=path, answer=verdict.answer)

@@ -23,8 +23,17 @@ from treepo.rewards.units import quantity
         ("3t", "3t"),
         ("5m", "5m"),
         ("2 x", "2 x"),
-        ("5 squared", "5 squared"),
-        (r"v_{\text{max}}", r"v_{\text{max}}"),
+        (r"5\mathrm{x}", r"5\mathrm{x}"),
+        (r"5\mathbf{m}", r"5\mathbf{m}"),
+        (r"5\mathrm{m}", "5"),
+        (r"5\mathrm{M}", r"5\mathrm{M}"),
+        ("5α", "5α"),
+        ("858颗糖果", "858"),
+        ("10€", "10"),
+        ("10 years old", "10"),
+        (r"180 \text { (days). }", "180"),
+        (r"\cos 58^\circ", r"\cos 58^\circ"),
+        (r"v_{\text{max}}", "v_{max}"),
         (r"2^{\text{m}}", r"2^{\text{m}}"),
         (r"\text{cm}", r"\text{cm}"),
         (r"x+\text{cm}", r"x+\text{cm}"),
@@ -75,4 +84,6 @@ def test_factors_of_units(written: str, factor: Fraction) -> None:
 def test_scale_words_multiply_and_remarks_are_kept() -> None:
     assert quantity(r"5\text{ million}").scale == 10**6
     assert quantity(r"5\text{ hundred thousand people}").scale == 10**5
+    assert quantity("5万").scale == 10**4
     assert quantity(r"5\text{ or more}").remark == "or more"
+    assert quantity("5 squared").remark == "squared"
