@@ -81,7 +81,7 @@ def _accepted(judge: Judge, pairs: list[tuple[str, str]]) -> list[tuple[str, str
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_class_is_one_of_math_verify_s_own_false_positives_and_is_refused(judge: Judge, name: str) -> None:
     refused, _ = CLASSES[name]
-    boxes = [[parse(rf"\boxed{{{text}}}", parsing_timeout=None) for text in pair] for pair in refused]
+    boxes = [[parse(rf"\boxed{{{text}}}", parsing_timeout=None) for text in pair] for pair in refused]  # type: ignore[arg-type]
     assert [
         pair
         for pair, (gold, answer) in zip(refused, boxes, strict=True)
