@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from treepo.rewards.brackets import bracketed, split
 from treepo.rewards.numbers import plain_number
 from treepo.rewards.spelling import FONT_GROUP, REMEMBERED, respell
 from treepo.rewards.units import quantity
@@ -23,10 +24,6 @@ MOST_PROVED = 8
 
 # A broken escape (`\f` for `\frac`) or half a character: nothing that can be read.
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_TOKEN = re.compile(
-    r"(?P<open>\\begin\{[a-z]+\}|\\\{|[(\[{])|(?P<close>\\end\{[a-z]+\}|\\\}|[)\]}])|\\[A-Za-z]+|\\.|[<>:]=|.",
-    re.DOTALL,
-)
 _CONJUNCTION = re.compile(r",? ?(?:\\text\{ ?,? ?(?:and|or) ?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])) ?")
 _APPROXIMATION = re.compile(r"\\(?:approx|simeq)(?![A-Za-z]) ?")
 # What an equation may define: a name, a function's value, a length, a tuple of letters. Possessive throughout: nothing
@@ -119,17 +116,17 @@ def tidy(text: str) -> str:
     font = FONT_GROUP.fullmatch(text)
     if font is not None and re.search("[0-9]", font[1]):
         text = respell(font[1])
-    whole = _bracketed(text)
-    while whole is not None and (whole[0] == "{}" or (whole[0] == "()" and len(_split(whole[1], ",;")) == 1)):
+    whole = bracketed(text)
+    while whole is not None and (whole[0] == "{}" or (whole[0] == "()" and len(split(whole[1], ",;")) == 1)):
         text = whole[1]
-        whole = _bracketed(text)
+        whole = bracketed(text)
     return text.strip().removeprefix("+")
 
 
 def equation(text: str) -> tuple[str, str] | None:
     """The name and the value of `x=1`, `1=x`, `x=2-1=1`; of other equations both ends. None for a list of equations."""
-    sides = [side.strip() for side in _split(text, "=")]
-    if len(sides) == 1 or not all(sides) or len(_split(text, ",;")) > 1 or _CONJUNCTION.search(text):
+    sides = [side.strip() for side in split(text, "=")]
+    if len(sides) == 1 or not all(sides) or len(split(text, ",;")) > 1 or _CONJUNCTION.search(text):
         return None
     first, last = sides[0], sides[-1]
     return (last, first) if _NAME.fullmatch(last) and not _NAME.fullmatch(first) else (first, last)
@@ -159,19 +156,19 @@ def parts(text: str) -> Parts | None:
     """
     pieces = _CONJUNCTION.split(text)
     if len(pieces) > 1:
-        systems = all(len(_split(piece, ",")) > 1 and "=" in piece for piece in pieces)
+        systems = all(len(split(piece, ",")) > 1 and "=" in piece for piece in pieces)
         text = (";" if systems else ",").join(pieces)
     for separator in ";,":
-        items = [item for item in _split(text, separator) if item]
+        items = [item for item in split(text, separator) if item]
         if len(items) > 1 or (items and items[0] != text):
-            return "", [f"({item})" if separator == ";" and len(_split(item, ",")) > 1 else item for item in items]
-    sets = _split(text, "\\cup")
+            return "", [f"({item})" if separator == ";" and len(split(item, ",")) > 1 else item for item in items]
+    sets = split(text, "\\cup")
     if len(sets) > 1:
         return "cup", sets
-    whole = _bracketed(text)
+    whole = bracketed(text)
     if whole is None or (whole[0] == "\\{\\}" and re.search(r"[|:]|\\(?:mid|l?dots|in)(?![A-Za-z])", whole[1])):
         return None
-    items = _split(whole[1], ",;")
+    items = split(whole[1], ",;")
     return (whole[0].replace("\\", ""), items) if len(items) > 1 or whole[0] == "\\{\\}" else None
 
 
@@ -291,30 +288,3 @@ def _words(answer: str, *, letters: bool = False) -> str | None:
             return None
     words = re.sub(r"^(?:the|an?) (?=.)", "", words)
     return r"\emptyset" if _NOTHING.fullmatch(words) else words
-
-
-def _split(text: str, separators: str) -> list[str]:
-    """What stands between the separators outside of all brackets, without the space around."""
-    marks = (separators,) if separators.startswith("\\") else tuple(separators)
-    if not any(mark in text for mark in marks):
-        return [text]
-    pieces, start, depth = [], 0, 0
-    for token in _TOKEN.finditer(text):
-        depth += (token.lastgroup == "open") - (token.lastgroup == "close")
-        if depth == 0 and token[0] in marks:
-            pieces.append(text[start : token.start()].strip())
-            start = token.end()
-    return [*pieces, text[start:].strip()]
-
-
-def _bracketed(text: str) -> tuple[str, str] | None:
-    r"""The pair of brackets around a whole text and what it holds: `[0,1)` is `[)` and `0,1`; None without one."""
-    first = _TOKEN.match(text)
-    if first is None or first.lastgroup != "open" or first[0].startswith("\\begin"):
-        return None
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        depth += (token.lastgroup == "open") - (token.lastgroup == "close")
-        if depth == 0:
-            return (first[0] + token[0], text[first.end() : token.start()]) if token.end() == len(text) else None
-    return None
