@@ -77,8 +77,9 @@ def check_ranges(config: "TreePOConfig") -> None:
     _check_range("treepo.initial_divergence", config.initial_divergence, *width)
     _check_range("treepo.divergence.random_range", config.divergence.random_range, *width)
     try:
-        import_named(config.termination.answer_detector)
-    except (ImportError, AttributeError, TypeError) as error:
+        # Called as every tree calls it: without arguments.
+        import_named(config.termination.answer_detector)()
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         raise ValueError(
             f"treepo.termination.answer_detector={config.termination.answer_detector} cannot be used: {error}"
         ) from error

@@ -12,6 +12,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -75,12 +76,21 @@ def compose(
     store.store(group="treepo", name="default", node=TreePOConfig().model_dump(mode="json"))
     # A user's own presets come first and find ours, and verl's, behind them.
     places = dict.fromkeys((home, CONFIG_DIR, _verl_config_dir()))
-    search = f"hydra.searchpath=[{','.join(f'file://{place}' for place in places)}]"
+    search = f"hydra.searchpath=[{','.join(hydra_quote(f'file://{place}') for place in places)}]"
     with initialize_config_dir(str(folder), version_base=None):
         try:
             return hydra_compose(name, overrides=[search, *overrides])
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_describe(name, search, error)) from error
+
+
+def hydra_quote(text: str) -> str:
+    """A text as an override's value, or an element of one, whatever characters Hydra's grammar would take apart.
+
+    Example:
+        ``data.train_files=["/data/set (1).parquet"]``
+    """
+    return QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def resolve(config: DictConfig) -> None:

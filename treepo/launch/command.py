@@ -1,7 +1,6 @@
 """The command line of the training's launcher."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
-from treepo.config.load import CONFIG_DIR, compose, resolve
+from treepo.config.load import CONFIG_DIR, adopt_environment, compose, hydra_quote, resolve
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
 from treepo.launch.job import Job, Launch
@@ -114,18 +113,20 @@ def _accepted(options: argparse.Namespace) -> list[str]:
 def _shorthands(options: argparse.Namespace) -> list[str]:
     words = []
     if options.model:
-        words.append(f"actor_rollout_ref.model.path={json.dumps(options.model)}")
+        words.append(f"actor_rollout_ref.model.path={hydra_quote(options.model)}")
     for files, option in ((options.train, "train_files"), (options.val, "val_files")):
         if files:
-            words.append(f"data.{option}={json.dumps(files)}")
+            words.append(f"data.{option}=[{','.join(map(hydra_quote, files))}]")
     return words
 
 
 def _check(config: DictConfig, options: argparse.Namespace) -> list[str]:
+    check_folder(os.environ)
+    # As in the job itself: a preset for CPUs is checked as one, and verl takes its platform when it is imported.
+    adopt_environment(config)
     # Only here: verl takes seconds to import.
     from treepo.start.checks import check
 
-    check_folder(os.environ)
     warnings = check(config, accept_changes=options.accept_changes)
     done = nothing_left(config)
     return [*warnings, done] if done else warnings

@@ -1,7 +1,6 @@
 """The command line of the evaluation's launcher."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.config.load import hydra_quote
 from treepo.evaluation.ask.model_folder import find_model
 from treepo.evaluation.ask.setup import check
 from treepo.evaluation.config import PRESETS_DIR, compose_evaluation, settle
@@ -138,9 +138,9 @@ def from_environment(environment: Mapping[str, str]) -> list[str]:
             continue
         if name in _LISTS:
             words = value.strip("[]").replace(",", " ").split()
-            value = json.dumps(words) if name == "BENCHMARKS" else f"[{','.join(words)}]"
+            value = f"[{','.join(map(hydra_quote, words))}]" if name == "BENCHMARKS" else f"[{','.join(words)}]"
         elif name in _TEXTS:
-            value = json.dumps(value)
+            value = hydra_quote(value)
         overrides.append(f"{option}={value}")
     return overrides
 
@@ -148,9 +148,9 @@ def from_environment(environment: Mapping[str, str]) -> list[str]:
 def _shorthands(options: argparse.Namespace) -> list[str]:
     words = []
     if options.model:
-        words.append(f"evaluation.model={json.dumps(options.model)}")
+        words.append(f"evaluation.model={hydra_quote(options.model)}")
     if options.benchmark:
-        words.append(f"evaluation.benchmarks={json.dumps(options.benchmark)}")
+        words.append(f"evaluation.benchmarks=[{','.join(map(hydra_quote, options.benchmark))}]")
     if options.sampling:
         words.append(f"evaluation.sampling={options.sampling}")
     if options.divergence:

@@ -10,7 +10,9 @@ from treepo.config import ConfigError, TreePOConfig
 from treepo.config.load import tree_options
 from treepo.config.policies import RolloutBackend
 from treepo.datasets.parquet import check_parquet
+from treepo.start.model import check_model
 from treepo.start.resumption import check_resumption
+from treepo.start.reward_function import check_reward
 from treepo.start.rollout import check_rollout
 from treepo.start.training import check_engine, check_start
 from treepo.start.unread import check_unread
@@ -23,7 +25,6 @@ MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
 
 _OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 
 
 def check(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
@@ -49,7 +50,8 @@ def check(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
         for file in [files] if isinstance(files, str) else files:
             check_parquet(Path(file).expanduser(), f"data.{option}")
     check_start(config)
-    _check_model(config.actor_rollout_ref.model)
+    check_model(config.actor_rollout_ref.model)
+    check_reward(config)
     check_rollout(config, options)
     check_as_verl_does(config)
     packs(config, options, look_up=False)
@@ -155,30 +157,6 @@ def _check_overlong(config: DictConfig, overlong: DictConfig) -> None:
         )
     if not 0 < overlong.len <= longest:
         raise ConfigError(f"{_OVERLONG}.len={overlong.len} is refused: it must be between 1 and {longest}")
-
-
-def _check_model(model: Any) -> None:
-    """A hub name cannot be looked into; a folder must hold a model and a tokenizer."""
-    folder = Path(str(model.path)).expanduser()
-    if not folder.is_dir():
-        looks_like_hub_name = len(folder.parts) == 2 and not folder.is_absolute() and not folder.parent.exists()
-        if looks_like_hub_name or "://" in str(model.path):
-            return
-        raise ConfigError(
-            f"actor_rollout_ref.model.path={model.path} is refused: there is no such folder; give one that holds a "
-            "Hugging Face model"
-        )
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"actor_rollout_ref.model.path={model.path} is refused: it has no config.json; "
-            "give a Hugging Face model folder"
-        )
-    tokenizer = Path(str(model.tokenizer_path or folder)).expanduser()
-    if not any(any(tokenizer.glob(pattern)) for pattern in _TOKENIZER_FILES):
-        raise ConfigError(
-            f"actor_rollout_ref.model.path={model.path} is refused: it has no tokenizer; save one there, or name its "
-            "folder with actor_rollout_ref.model.tokenizer_path"
-        )
 
 
 def suggest(word: str, known: list[str]) -> str:

@@ -1,6 +1,5 @@
 """What of verl's rollout trees can do without, and what they cannot; refused before any process starts."""
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from omegaconf import DictConfig
 from treepo.config import ConfigError, TreePOConfig
 from treepo.config.policies import RolloutBackend
 from treepo.datasets.parquet import column_values
+from treepo.start.model import read_json
 from treepo.verl.rollout.backend import backend
 
 _ROLLOUT = "actor_rollout_ref.rollout"
@@ -124,7 +124,7 @@ def _check_length(config: DictConfig) -> None:
     # vLLM takes the model's context as the limit, and every longer path would end there; one on a hub is not looked at.
     model = config.actor_rollout_ref.model.path
     described = Path(str(model)).expanduser() / "config.json"
-    context = json.loads(described.read_text()).get("max_position_embeddings") if described.is_file() else None
+    context = read_json(described).get("max_position_embeddings") if described.is_file() else None
     if isinstance(context, int) and context < needed:
         raise ConfigError(
             f"actor_rollout_ref.model.path={model} is refused: {lengths}, and the model's context has {context} tokens "

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from tiny_stack import write_tiny_model
@@ -20,6 +22,13 @@ from treepo.start.resumption import begin
 TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 SHAPE = "vocab_size=300,hidden_size=64,intermediate_size=128,num_hidden_layers=2,num_attention_heads=2"
+
+
+@pytest.fixture(autouse=True)
+def environment_of_the_tests() -> Iterator[None]:
+    """A dry run adopts its preset's environment."""
+    with patch.dict(os.environ):
+        yield
 
 
 def prepared(*words: str, environment: dict[str, str] | None = None) -> Launch:
@@ -135,6 +144,12 @@ def test_every_preset_is_dry_run(
     assert f"    path: {files[1]}\n" in output
     assert "memory expected per accelerator" in output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_checks_on_the_platform_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERL_PLATFORM", "cuda")
+    assert main(["trainer"], ["--preset", "cpu_quickstart", "--dry-run", "--model", "/nowhere"]) == 2
+    assert os.environ["VERL_PLATFORM"] == "cpu"
 
 
 def test_a_dry_run_without_the_model_prints_all_and_then_says_what_would_be_refused(

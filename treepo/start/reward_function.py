@@ -1,0 +1,116 @@
+"""The reward function that is named: whether it is there, and whether it is named where verl reads it."""
+
+import ast
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from treepo.config import ConfigError
+
+_OPTION = "reward.custom_reward_function"
+_PACKAGE, _FILE = "pkg://", "file://"
+# verl 0.9.1 composes these (trainer/config/legacy_reward_impl.yaml) and its trainer reads none of them.
+_OLD: dict[str, str] = {
+    "custom_reward_function": _OPTION,
+    "reward_model": "reward.reward_model",
+    "sandbox_fusion": "reward.sandbox_fusion",
+}
+_MOVED: dict[str, str] = {
+    "reward_model.num_workers": "reward.num_workers",
+    "reward_model.reward_manager": "reward.reward_manager.name",
+    "reward_model.reward_loop_source": "reward.reward_manager.source",
+    "reward_model.reward_loop_module_path": "reward.reward_manager.module.path",
+    "reward_model.reward_loop_class_name": "reward.reward_manager.name",
+    "reward_model.reward_kwargs": "reward.reward_kwargs",
+    "reward_model.model.path": "reward.reward_model.model_path",
+}
+
+
+def check_reward(config: DictConfig) -> None:
+    """Refuses a reward function that is not there, and options of verl's older layout, which nothing reads.
+
+    The file is parsed and not run: it is the workers' to import, on every node.
+
+    Args:
+        config: The composed configuration.
+
+    Raises:
+        ConfigError: One line that names the option and the remedy.
+    """
+    for old, new in _OLD.items():
+        for option, value in _given(config.get(old), old):
+            moved = next((name for name in _MOVED if option == name or option.startswith(f"{name}.")), None)
+            now = _MOVED[moved] + option.removeprefix(moved) if moved else new + option.removeprefix(old)
+            raise ConfigError(f"{option}={value} is refused: nothing reads it in verl 0.9; set {now} in its place")
+    function = config.reward.custom_reward_function
+    if function.path:
+        _check_function(str(function.path), str(function.name))
+
+
+def _given(value: object, name: str) -> Iterator[tuple[str, object]]:
+    if OmegaConf.is_dict(value):
+        assert isinstance(value, DictConfig)
+        for key in value:
+            yield from _given(value[key], f"{name}.{key}")
+    elif value is not None:
+        yield name, value
+
+
+def _check_function(path: str, name: str) -> None:
+    file = _source(path)
+    if file is None:
+        return
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{_OPTION}.path={path} cannot be read: {error}; mend {file}") from error
+    names = set(_names(tree.body))
+    if name not in names and "*" not in names:
+        there = ", ".join(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        raise ConfigError(
+            f"{_OPTION}.name={name} is refused: {file} defines no such function; it has {there or 'none'}"
+        )
+
+
+def _source(path: str) -> Path | None:
+    """The file behind the option; None where it is no Python source that can be read, such as a compiled module."""
+    if not path.startswith(_PACKAGE):
+        file = Path(path.removeprefix(_FILE))
+        if not file.is_file():
+            raise ConfigError(
+                f"{_OPTION}.path={path} is refused: there is no such file; give the whole path of one that is on "
+                "every node"
+            )
+        return file
+    module = path.removeprefix(_PACKAGE).replace("/", ".")
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise ConfigError(
+            f"{_OPTION}.path={path} is refused: Python finds no module {module}; put its folder into PYTHONPATH, on "
+            "every node, or give the path of the file"
+        )
+    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+
+
+def _names(statements: list[ast.stmt]) -> Iterator[str]:
+    """What a module binds at its top, in branches included; ``*`` where an import brings what cannot be known."""
+    for node in statements:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                yield from ((alias.asname or alias.name).partition(".")[0] for alias in names)
+            case _:
+                yield from (
+                    inner.id
+                    for inner in ast.walk(node)
+                    if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+                )
+                yield from _names([inner for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.stmt)])
+                if isinstance(node, ast.Try):
+                    yield from (name for handler in node.handlers for name in _names(handler.body))
