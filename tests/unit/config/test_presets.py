@@ -112,13 +112,8 @@ def test_the_published_run_reads_files_of_sets_that_the_project_prepares() -> No
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_passes_the_checks_without_a_warning_but_that_packing_is_untried_on_its_device(
-    preset: str, files: list[str]
-) -> None:
-    config = resolved(preset, files)
-    warnings = check(config)
-    assert len(warnings) == (config.trainer.device != "cpu")
-    assert all("or set treepo.packing.enabled=false" in warning for warning in warnings)
+def test_every_preset_passes_the_checks_without_a_warning(preset: str, files: list[str]) -> None:
+    assert check(resolved(preset, files)) == []
 
 
 def test_the_base_of_all_presets_saves_tests_and_reaches_its_longest_response_on_the_engine_that_was_run() -> None:
