@@ -94,7 +94,7 @@ def cells(depths: Sequence[int], hazards: Sequence[float]) -> Iterator[Cell]:
 
 
 def true_values(world: World, depth: int, hazard: float) -> np.ndarray:
-    """Value of every prefix: the chance of a response that goes on from it to be right.
+    """Value of every prefix: the chance of a response that continues from it to be right.
 
     Returns:
         Shape (depth, 2 depth + 1): by segments so far and by the walk, which starts at column `depth`.

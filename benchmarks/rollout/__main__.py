@@ -5,7 +5,7 @@
     python -m benchmarks.rollout --profile quickstart
     python -m benchmarks.rollout --profile gpu       # Qwen2.5-7B's shape without weights
 
-Every number of a profile's cells can be overridden, to size a run of one's own:
+Every number of a profile's cells can be overridden, to size a run:
 
     python -m benchmarks.rollout --model qwen2_5_0_5b --device cuda --width 64 --prompts 256 --lengths lognormal:0.3
 """

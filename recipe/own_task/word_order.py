@@ -1,4 +1,4 @@
-"""A task of one's own without a box: words to be sorted; its reward, and what finds its answer in a response.
+"""Your own task, without a box: words to be sorted; its reward, and what finds its answer in a response.
 
 docs/own_task.md goes through it.
 """

@@ -8,7 +8,7 @@ from treepo.packing.plan import MicroBatch, Plan, plan_equal_rows, plan_micro_ba
 from treepo.packing.ranks import RankShare, share_by_room, share_over_ranks
 from treepo.packing.read_out import ReadOut, read_out, to_responses, to_rows
 from treepo.packing.rows import Rows, Walk, walk_paths, walk_rows, walk_trees
-from treepo.packing.scores import LabelScores, head_obstacle, score_labels, scores_for_logits
+from treepo.packing.scores import LabelScores, score_labels, scores_for_logits
 from treepo.packing.split import split_tree
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "ReadOut",
     "Rows",
     "Walk",
-    "head_obstacle",
     "lay_out",
     "plan_equal_rows",
     "plan_micro_batches",

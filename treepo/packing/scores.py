@@ -85,7 +85,7 @@ def scores_for_logits(
     Raises:
         ValueError: The head is something else, such as a linear layer with an adapter.
     """
-    if reason := head_obstacle(head):
+    if reason := _head_obstacle(head):
         raise ValueError(f"treepo.packing does not support {reason}; train row by row")
     weight_of: Any = head
 
@@ -103,7 +103,7 @@ def scores_for_logits(
         del head.forward
 
 
-def head_obstacle(head: nn.Module) -> str | None:
+def _head_obstacle(head: nn.Module) -> str | None:
     """What about a model's output head the read-out would not compute exactly; None if nothing."""
     if not isinstance(head, nn.Linear):
         return f"an output head of type {type(head).__name__} (an adapter on lm_head?)"
