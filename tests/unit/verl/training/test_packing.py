@@ -9,6 +9,7 @@ from tiny_stack import compose_tiny, write_tiny_model
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve, tree_options
+from treepo.packing.attention import MODEL_TYPES
 from treepo.verl.training.packing import (
     ENGINE_MODULE,
     MODEL_TYPE,
@@ -48,8 +49,7 @@ REFUSED = [
     ("distillation.enabled=true", "whole distributions are not read out; set it to false"),
     (f"{ACTOR}.fsdp_config.pad_to_length=true", "micro-batches have lengths of their own; set it to false"),
     (f"{ACTOR}.fsdp_config.qat.enable=true", "quantisation would see shared tokens once; set it to false"),
-    (f"{MODEL}.path=@gemma", "model type 'gemma2' (supported: llama, qwen2, qwen3) is not packed"),
-    (f"+{MODEL}.override_config.attention_dropout=0.1", "attention_dropout 0.1 is not packed"),
+    (f"{MODEL}.path=@gemma", f"model type 'gemma2' (supported: {', '.join(MODEL_TYPES)}) is not packed"),
     (f"+{MODEL}.override_config.attention_dropout=0.1", "attention_dropout 0.1 is not packed"),
 ]
 
