@@ -17,6 +17,6 @@ ruff check .
 ruff format --check -q .
 echo "[test] pyright"
 pyright --pythonpath "$VIRTUAL_ENV/bin/python"
-python tests/support/chromium.py # for the report's page; without one its tests in a browser are skipped
+python tests/support/pages/chromium.py # for the report's page; without one its tests in a browser are skipped
 echo "[test] pytest"
 exec python -m pytest "$@"

@@ -261,7 +261,7 @@ def ranks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[s
     if CUDA and torch.cuda.device_count() < 2:
         pytest.skip("two ranks need an accelerator each")
     out = tmp_path_factory.mktemp("ranks")
-    script = Path(__file__).resolve().parents[1] / "support" / "engine_ranks.py"
+    script = Path(__file__).resolve().parents[1] / "support" / "engines" / "engine_ranks.py"
     logs = [(out / f"{rank}.log").open("w+") for rank in range(2)]
     processes = [
         subprocess.Popen(

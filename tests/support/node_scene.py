@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from treepo.launch.cluster import Cluster
-from treepo.launch.head import Head
-from treepo.launch.job import Job, Launch, Limits
-from treepo.launch.loop import Loop
-from treepo.launch.ray_node import Resources
-from treepo.launch.run_folder import RunFolder
-from treepo.launch.wire import Beats, Message, Wire
-from treepo.launch.worker import Worker
+from treepo.launch.nodes.head import Head
+from treepo.launch.nodes.job import Job, Launch, Limits
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.ray_node import Resources
+from treepo.launch.nodes.run_folder import RunFolder
+from treepo.launch.nodes.wire import Beats, Message, Wire
+from treepo.launch.nodes.worker import Worker
 
 LOST = 3.0
 """Seconds of silence after which a node counts as lost."""

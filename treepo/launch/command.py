@@ -12,11 +12,11 @@ from treepo.config import ConfigError
 from treepo.config.load import CONFIG_DIR, adopt_environment, compose, hydra_quote, resolve
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
-from treepo.launch.job import Job, Launch
+from treepo.launch.nodes.job import Job, Launch
+from treepo.launch.nodes.ray_node import Resources, check_folder
+from treepo.launch.nodes.run import REFUSED, run
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
 from treepo.launch.pools import extra_nodes
-from treepo.launch.ray_node import Resources, check_folder
-from treepo.launch.run import REFUSED, run
 from treepo.start.memory import estimate
 from treepo.start.model_shape import read_shape
 from treepo.start.resumption import nothing_left

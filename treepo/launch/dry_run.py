@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
-from treepo.launch.run import REFUSED
+from treepo.launch.nodes.run import REFUSED
 
 
 def dry_run(config: DictConfig, *, check: Callable[[], Sequence[str]], memory: Callable[[], str]) -> int:

@@ -15,10 +15,10 @@ from treepo.evaluation.ask.setup import check
 from treepo.evaluation.config import PRESETS_DIR, compose_evaluation, settle
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
-from treepo.launch.job import Job, Launch
+from treepo.launch.nodes.job import Job, Launch
+from treepo.launch.nodes.ray_node import Resources, check_folder
+from treepo.launch.nodes.run import REFUSED, run
 from treepo.launch.options import EPILOG, add_options, limits_of, preset_folder, with_nodes
-from treepo.launch.ray_node import Resources, check_folder
-from treepo.launch.run import REFUSED, run
 from treepo.start.memory import describe_servers
 from treepo.start.model_shape import read_shape
 

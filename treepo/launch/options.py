@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from treepo.config import ConfigError
 from treepo.launch.cluster import Cluster
-from treepo.launch.job import Limits
+from treepo.launch.nodes.job import Limits
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 EPILOG = """

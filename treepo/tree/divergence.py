@@ -1,10 +1,10 @@
-"""How many paths a step has."""
+"""How many paths a step has, and at how many trajectories of a prompt it aims: a width, or a number of tokens."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from treepo.config import TreePOConfig
-from treepo.config.policies import DivergenceBudget
+from treepo.config import BudgetConfig, TreePOConfig
+from treepo.config.policies import DivergenceBudget, TotalBudget
 
 
 def draw_divergence(config: TreePOConfig, rng: random.Random) -> int:
@@ -72,3 +72,64 @@ def ramp(depth: int, *, divergence: int, width: int, ramp_depth: int) -> int:
     late as well.
     """
     return round(divergence + (width - divergence) * min(1.0, (depth - 1) / (ramp_depth - 1)))
+
+
+def target_while_active(
+    options: BudgetConfig,
+    *,
+    width: int,
+    segment_length: int,
+    finished: int,
+    finished_tokens: int,
+    active_lengths: Sequence[int],
+) -> int:
+    """Trajectories to aim at while paths are active.
+
+    Args:
+        options: The total budget.
+        width: Most trajectories.
+        segment_length: Tokens per segment.
+        finished: Trajectories finished so far.
+        finished_tokens: Their tokens.
+        active_lengths: Tokens of every active path; at least one.
+
+    Returns:
+        `width`; or, under a token budget, the finished ones and as many more as fit into the tokens left when each is
+        expected to be one segment longer than the active paths are on average.
+    """
+    if options.total is TotalBudget.TRAJECTORIES:
+        return width
+    expected_sum = sum(active_lengths) + segment_length * len(active_lengths)
+    more = _tokens_left(options, finished_tokens) * len(active_lengths) // expected_sum
+    return _clip(options, finished + more, width)
+
+
+def target_at_fallback(options: BudgetConfig, *, width: int, finished: int, finished_tokens: int) -> int:
+    """Trajectories to aim at when nothing is active.
+
+    Args:
+        options: The total budget.
+        width: Most trajectories.
+        finished: Trajectories finished so far.
+        finished_tokens: Their tokens.
+
+    Returns:
+        `width`; or, under a token budget, the finished ones and as many more of their mean length as fit into the
+        tokens left. Without room for one more it is `finished`, whatever the least width.
+    """
+    if options.total is TotalBudget.TRAJECTORIES or finished == 0:
+        return width
+    more = _tokens_left(options, finished_tokens) * finished // finished_tokens
+    if more < 1:
+        return finished
+    return _clip(options, finished + more, width)
+
+
+def _tokens_left(options: BudgetConfig, finished_tokens: int) -> int:
+    assert options.response_tokens is not None, "the configuration needs it with this budget"
+    return options.response_tokens - finished_tokens
+
+
+def _clip(options: BudgetConfig, estimate: int, width: int) -> int:
+    assert options.min_width is not None, "the configuration needs it with this budget"
+    return min(width, max(options.min_width, estimate))

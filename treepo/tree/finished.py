@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from treepo.config import TreePOConfig
 from treepo.config.policies import CutPosition
-from treepo.tree.cut import cut_position, turn_cut
-from treepo.tree.fallback import Candidate, order_candidates, share_out
+from treepo.tree.fallback import Candidate, cut_position, order_candidates, share_out, turn_cut
 from treepo.tree.growing import GrowingPath, at_root
 from treepo.tree.node import FinishReason, Node, Nodes, Trajectory, locate, split_node
 from treepo.tree.text import TextReader

@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from treepo.config import TreePOConfig
 from treepo.config.policies import CutPosition, DivergenceAllocation
 from treepo.tree.allocation import PathScores, allocate_by_score, allocate_evenly, temperature
-from treepo.tree.budget import target_at_fallback, target_while_active
 from treepo.tree.checks import argument_problem, end_problem, segment_problem
-from treepo.tree.divergence import draw_divergence, initial_requests, step_total
+from treepo.tree.divergence import (
+    draw_divergence,
+    initial_requests,
+    step_total,
+    target_at_fallback,
+    target_while_active,
+)
 from treepo.tree.finished import FinishedPaths
 from treepo.tree.growing import GrowingPath, OpenRequest, at_root, node_of, request_behind
 from treepo.tree.node import FinishReason, Node, Segment, SegmentRequest, Trajectory, Tree
@@ -65,14 +70,13 @@ class TreeSampler:
         self.max_response_length = max_response_length
         self._training_progress = training_progress
         self._active_prompts = active_prompts
-        problem = argument_problem(
+        if problem := argument_problem(
             config,
             width=self.width,
             max_response_length=max_response_length,
             training_progress=training_progress,
             counts_active_prompts=active_prompts is not None,
-        )
-        if problem:
+        ):
             raise self._error(problem)
         self._eos_token_ids = eos_token_ids
         self._turns = turns
@@ -208,13 +212,9 @@ class TreeSampler:
     def _finish(self, path: GrowingPath, reason: FinishReason) -> None:
         least = self.config.min_trajectory_length
         if least is None or path.length >= least:
+            step = self._counter.steps
             self._finished.add(
-                Trajectory(
-                    nodes=path.nodes,
-                    reason=reason,
-                    finish_step=self._counter.steps,
-                    from_fallback=path.from_fallback,
-                )
+                Trajectory(nodes=path.nodes, reason=reason, finish_step=step, from_fallback=path.from_fallback)
             )
             return
         self._texts.forget(path.nodes)

@@ -11,7 +11,7 @@ from treepo.config import TerminationConfig
 from treepo.config.checks import import_named
 from treepo.config.policies import AnswerRule
 from treepo.tree.node import Node, Nodes
-from treepo.tree.repetition import has_repetition
+from treepo.tree.termination import has_repetition
 
 
 @runtime_checkable

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from config_docs import DEFAULT_PATH, configuration_markdown
 from pydantic import ValidationError
 
 from treepo.config import ConfigError, TreePOConfig, load_config, option_names
-from treepo.config_docs import DEFAULT_PATH, configuration_markdown
 
 
 def nested(option: str, value: Any) -> dict[str, Any]:
@@ -226,7 +226,9 @@ def test_values_at_their_limits_are_taken():
 
 
 def test_the_page_of_options_is_up_to_date():
-    assert DEFAULT_PATH.read_text(encoding="utf-8") == configuration_markdown(), "run `python -m treepo.config_docs`"
+    assert DEFAULT_PATH.read_text(encoding="utf-8") == configuration_markdown(), (
+        "run `python tests/support/config_docs.py`"
+    )
 
 
 def test_the_page_names_every_option():

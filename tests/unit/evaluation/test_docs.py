@@ -1,8 +1,8 @@
 """The page about evaluations names every option with its type and default, as the code has it."""
 
+from config_docs import with_evaluation_options
 from training_run import ROOT
 
-from treepo.config_docs import with_evaluation_options
 from treepo.evaluation.config import PRESETS_DIR, EvaluationConfig, Sampling
 from treepo.launch.evaluation import VARIABLES
 
@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
 
 
 def test_the_options_on_the_page_are_up_to_date() -> None:
-    assert with_evaluation_options(PAGE) == PAGE, "run `python -m treepo.config_docs`"
+    assert with_evaluation_options(PAGE) == PAGE, "run `python tests/support/config_docs.py`"
 
 
 def test_every_option_stands_there_with_its_meaning_and_every_value_of_a_choice() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from treepo.launch.accelerators import shortage
+from treepo.launch.nodes.accelerators import shortage
 
 
 def node(rank: int | None, *, accelerators: float = 8, alive: bool = True, kind: str = "GPU") -> dict[str, Any]:

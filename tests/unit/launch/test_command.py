@@ -15,7 +15,7 @@ from training_run import ROOT, write_sums
 from treepo.config import ConfigError
 from treepo.config.load import CONFIG_DIR
 from treepo.launch.command import main, parser, prepare
-from treepo.launch.job import Job, Launch
+from treepo.launch.nodes.job import Job, Launch
 from treepo.start.checkpoints import NOTE
 from treepo.start.resumption import begin
 

@@ -12,7 +12,7 @@ from treepo.config import ConfigError
 from treepo.evaluation import BenchmarkPlan, RunPlan, RunWriter
 from treepo.evaluation.ask.setup import _known, check
 from treepo.launch.evaluation import VARIABLES, from_environment, main, parser, prepare
-from treepo.launch.job import Launch
+from treepo.launch.nodes.job import Launch
 
 SHAPE = "vocab_size=300,hidden_size=64,intermediate_size=128,num_hidden_layers=2,num_attention_heads=2"
 TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}

@@ -16,14 +16,14 @@ import pytest
 from node_scene import LOST, EndedChild, Scene, StubRay, accepting, joining
 
 from treepo.config import ConfigError
-from treepo.launch import head, run_folder, worker
-from treepo.launch.errors import LaunchError
-from treepo.launch.head import Head
-from treepo.launch.loop import Loop
-from treepo.launch.processes import Child
-from treepo.launch.run_folder import RunFolder
-from treepo.launch.screen import Screen
-from treepo.launch.wire import Message
+from treepo.launch.nodes import head, run_folder, worker
+from treepo.launch.nodes.errors import LaunchError
+from treepo.launch.nodes.head import Head
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.processes import Child
+from treepo.launch.nodes.run_folder import RunFolder
+from treepo.launch.nodes.screen import Screen
+from treepo.launch.nodes.wire import Message
 
 pytestmark = pytest.mark.timeout(60)
 

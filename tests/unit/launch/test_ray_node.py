@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from treepo.config import ConfigError
-from treepo.launch.ray_node import check_folder, cluster_environment
+from treepo.launch.nodes.ray_node import check_folder, cluster_environment
 from treepo.start.socket_paths import _SOCKET, check_ray_folder
 
 PLACES = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from treepo.launch.screen import Screen
+from treepo.launch.nodes.screen import Screen
 
 SHOWN = [
     "warning: treepo.max_depth is small",

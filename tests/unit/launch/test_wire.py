@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from treepo.launch.wire import Beats, Wire
+from treepo.launch.nodes.wire import Beats, Wire
 
 
 def sockets() -> tuple[socket.socket, socket.socket]:

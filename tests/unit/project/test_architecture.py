@@ -17,7 +17,6 @@ ALLOWED: dict[str, set[str]] = {
     "rollout": {"environment", "tree"},
     "viewer": {"tree"},
     "quickstart": set(),
-    "config_docs": {"advantage", "evaluation"},
     "start": {"verl", "advantage", "packing"},
     "logs": set(),
     # verl loads it, and it loads nothing of ours before verl has what is added to.
@@ -37,6 +36,18 @@ WITHIN: dict[str, dict[str, set[str]]] = {
         "validation": {"options"},
         "load": {"options", "validation"},
         "__init__": {"options", "policies", "validation"},
+    },
+    "launch": {
+        "nodelist": set(),
+        "schedulers": {"nodelist"},
+        "cluster": {"schedulers"},
+        "pools": set(),
+        "nodes": {"cluster", "schedulers"},
+        "options": {"cluster", "nodes"},
+        "dry_run": {"nodes"},
+        "command": {"cluster", "dry_run", "nodes", "options", "pools"},
+        "evaluation": {"cluster", "dry_run", "nodes", "options", "pools"},
+        "__init__": set(),
     },
     "verl": {
         "cpu": set(),

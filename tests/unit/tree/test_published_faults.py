@@ -13,8 +13,7 @@ from treepo.config import FallbackConfig
 from treepo.config.policies import CutPosition, FallbackCandidates
 from treepo.tree import FinishReason
 from treepo.tree.allocation import allocate_evenly
-from treepo.tree.cut import cut_position
-from treepo.tree.fallback import Candidate, order_candidates
+from treepo.tree.fallback import Candidate, cut_position, order_candidates
 
 
 def test_an_end_of_sequence_token_at_the_start_of_a_segment_is_seen():

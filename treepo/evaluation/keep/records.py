@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from treepo.config import RepetitionConfig
 from treepo.tree import FinishReason, NodePath
-from treepo.tree.repetition import has_repetition
+from treepo.tree.termination import has_repetition
 
 SCHEMA = 2
 """Version of all files of a run; a reader refuses any other."""

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from treepo.launch.loop import Loop
-from treepo.launch.screen import Screen
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.screen import Screen
 from treepo.processes import LastingFile, end_process, end_with_parent
 
 

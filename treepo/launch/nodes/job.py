@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from treepo.launch.cluster import Cluster
-from treepo.launch.ray_node import Resources
+from treepo.launch.nodes.ray_node import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

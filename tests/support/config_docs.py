@@ -1,4 +1,4 @@
-"""Writes the options into the pages from their types: ``python -m treepo.config_docs``.
+"""Writes the options into the pages from their types: ``python tests/support/config_docs.py``.
 
 ``docs/configuration.md`` is written whole, ``docs/evaluation.md`` between two marks.
 """
@@ -20,7 +20,7 @@ from treepo.advantage import OPTIONS_READ
 from treepo.config import AdvantageConfig, TreePOConfig
 from treepo.evaluation.config import EvaluationConfig
 
-_DOCS = Path(__file__).resolve().parents[1] / "docs"
+_DOCS = Path(__file__).resolve().parents[2] / "docs"
 DEFAULT_PATH = _DOCS / "configuration.md"
 EVALUATION_PATH = _DOCS / "evaluation.md"
 _HEADER = """# Configuration
@@ -41,10 +41,11 @@ Words: [glossary.md](glossary.md). What the options do shows in the [metrics](me
 and a model of your own: [own_task.md](own_task.md). What is printed when something goes wrong:
 [troubleshooting.md](troubleshooting.md).
 
-This page is written by `python -m treepo.config_docs`; a test holds it to the code.
+This page is written by `python tests/support/config_docs.py`; a test holds it to the code.
 """
 _MARKED = re.compile(
-    r"(?<=<!-- options: written by `python -m treepo.config_docs` -->\n\n).*?(?=\n<!-- end of options -->)", re.DOTALL
+    r"(?<=<!-- options: written by `python tests/support/config_docs.py` -->\n\n).*?(?=\n<!-- end of options -->)",
+    re.DOTALL,
 )
 _BOUNDS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
 

@@ -6,12 +6,12 @@ import time
 from contextlib import ExitStack
 
 from treepo.config import ConfigError
-from treepo.launch.errors import LaunchError
-from treepo.launch.job import Launch
-from treepo.launch.loop import Loop
-from treepo.launch.ray_node import RayNode, check_folder
-from treepo.launch.run_folder import RunFolder
-from treepo.launch.wire import Beats, Message, Wire
+from treepo.launch.nodes.errors import LaunchError
+from treepo.launch.nodes.job import Launch
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.ray_node import RayNode, check_folder
+from treepo.launch.nodes.run_folder import RunFolder
+from treepo.launch.nodes.wire import Beats, Message, Wire
 
 _CONNECT_SECONDS = 5.0
 

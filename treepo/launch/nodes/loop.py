@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from treepo.launch.errors import Interrupted
+from treepo.launch.nodes.errors import Interrupted
 from treepo.processes import heeded
 
 _TICK_SECONDS = 0.2

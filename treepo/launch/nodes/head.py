@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from treepo.config import ConfigError
-from treepo.launch.errors import LaunchError
-from treepo.launch.job import Launch
-from treepo.launch.loop import Loop
-from treepo.launch.processes import Child
-from treepo.launch.ray_node import RayNode, check_folder, cluster_environment
-from treepo.launch.run_folder import RunFolder
-from treepo.launch.screen import Screen
-from treepo.launch.wire import Beats, Message, Wire
+from treepo.launch.nodes.errors import LaunchError
+from treepo.launch.nodes.job import Launch
+from treepo.launch.nodes.loop import Loop
+from treepo.launch.nodes.processes import Child
+from treepo.launch.nodes.ray_node import RayNode, check_folder, cluster_environment
+from treepo.launch.nodes.run_folder import RunFolder
+from treepo.launch.nodes.screen import Screen
+from treepo.launch.nodes.wire import Beats, Message, Wire
 
 
 @dataclass(slots=True)
@@ -260,7 +260,7 @@ class Head:
     def _await_accelerators(self, address: str) -> None:
         job, nodes = self._launch.job, self._launch.cluster.nodes
         wanted = (str(nodes), str(job.accelerators), f"{self._left():.0f}", job.accelerators_option)
-        probe = self._child([sys.executable, "-m", "treepo.launch.accelerators", address, *wanted])
+        probe = self._child([sys.executable, "-m", "treepo.launch.nodes.accelerators", address, *wanted])
         self._loop.until(lambda: probe.ended, seconds=None)
         if probe.status:
             raise LaunchError("the Ray cluster lacks what the configuration wants; what is missing is printed above")
