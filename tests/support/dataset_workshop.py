@@ -22,6 +22,17 @@ def question(name: str, i: int) -> str:
     return f"In {name}, what is $2^{{{i}}}$?"
 
 
+def _matharena(name: str, *, whole_numbers: bool = False) -> Callable[[int], dict[str, Any]]:
+    """Rows of MathArena's contests: whole numbers for AIME, LaTeX or numbers as text for the others."""
+
+    def row(i: int) -> dict[str, Any]:
+        answer = 2**i if whole_numbers else f"\\frac{{{2**i}}}{{3}}"
+        fields = {"problem_idx": i + 1, "problem": question(name, i), "answer": answer}
+        return fields if whole_numbers else {**fields, "problem_type": ["Algebra", " Geometry"]}
+
+    return row
+
+
 def _options(i: int) -> list[str]:
     return [f"value {2**i + k}" for k in range(4)]
 
@@ -41,6 +52,23 @@ SCHEMAS: Mapping[str, Callable[[int], dict[str, Any]]] = {
         "problem": question("amc_2023", i),
         "answer": float(2**i),
         "url": "https://example.org",
+    },
+    "amc_2023_40": lambda i: {
+        "id": i,
+        "answer": float(2**i),
+        "url": "https://example.org",
+        "question": question("amc_2023_40", i),
+    },
+    "aime_2026": _matharena("aime_2026", whole_numbers=True),
+    **{
+        name: _matharena(name)
+        for name in ("hmmt_feb_2025", "hmmt_feb_2026", "hmmt_nov_2025", "brumo_2025", "smt_2025", "cmimc_2025")
+    },
+    "apex_2025": lambda i: {
+        "problem_idx": i + 1,
+        "problem": question("apex_2025", i),
+        "answer": f"\\frac{{{2**i}}}{{3}}",
+        "source": "a contest",
     },
     "math_500": lambda i: {
         "problem": question("math_500", i),

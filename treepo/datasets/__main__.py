@@ -77,10 +77,11 @@ def list_sets(
     if as_json:
         console.print(json.dumps([spec.model_dump(mode="json") for spec in sets.values()], indent=2))
         return
-    table = Table("set", "group", "rows", "licence", "repository", "revision", box=None, pad_edge=False)
+    table = Table("set", "group", "year", "rows", "licence", "repository", "revision", box=None, pad_edge=False)
     for spec in sets.values():
         rows = "" if spec.expected_rows is None else str(spec.expected_rows)
-        table.add_row(spec.name, spec.group, rows, spec.licence, spec.repository, _short(spec.revision))
+        year = "" if spec.year is None else str(spec.year)
+        table.add_row(spec.name, spec.group, year, rows, spec.licence, spec.repository, _short(spec.revision))
     # A pipe has no width of its own.
     console.width = max(console.width, _TABLE_WIDTH)
     console.print(table)

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Annotated, Literal, Self
@@ -122,6 +123,7 @@ class SetSpec(_Model):
         files: Files of the repository, parquet, JSON or JSON Lines, in the order of the rows.
         split: The source's name of these rows.
         licence: As the source declares it.
+        year: Year of a contest: a model whose data ends before it cannot have read it; none for sets that are none.
         columns: Which column holds what.
         where: What a row must fulfil to belong to the set.
         template: The prompt; none where the source has ready prompts.
@@ -142,6 +144,7 @@ class SetSpec(_Model):
     files: Annotated[list[Text], Field(min_length=1)]
     split: Text
     licence: Text
+    year: Annotated[int, Field(ge=1900, le=2100)] | None = None
     columns: Columns
     where: list[Condition] = []
     template: list[Message] | None
@@ -214,10 +217,14 @@ def read_spec(file: Traversable) -> SetSpec:
 
 def catalogue() -> dict[str, SetSpec]:
     """All sets that come with the package, by name: the training sets first."""
+    return {spec.name: spec for spec in _shipped()}
+
+
+@cache
+def _shipped() -> tuple[SetSpec, ...]:
     files = resources.files("treepo.datasets").joinpath("sets").iterdir()
     specs = (read_spec(file) for file in files if file.name.endswith(".yaml"))
-    specs = sorted(specs, key=lambda spec: (spec.group is not Group.TRAIN, spec.name))
-    return {spec.name: spec for spec in specs}
+    return tuple(sorted(specs, key=lambda spec: (spec.group is not Group.TRAIN, spec.name)))
 
 
 def choose(names: Iterable[str], sets: Mapping[str, SetSpec]) -> list[SetSpec]:

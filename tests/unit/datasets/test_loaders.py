@@ -40,7 +40,11 @@ def test_a_source_becomes_verl_s_layout(workshop: Workshop, name: str) -> None:
     [
         ("aime_2024", ["1", "2", "4"]),
         ("aime_2025", ["1", "2", "4"]),
+        ("aime_2026", ["1", "2", "4"]),
         ("amc_2023", ["1", "2", "4"]),
+        ("amc_2023_40", ["1", "2", "4"]),
+        ("hmmt_feb_2025", ["\\frac{1}{3}", "\\frac{2}{3}", "\\frac{4}{3}"]),
+        ("apex_2025", ["\\frac{1}{3}", "\\frac{2}{3}", "\\frac{4}{3}"]),
         ("math_500", ["\\frac{1}{1}", "\\frac{2}{1}", "\\frac{4}{1}"]),
         ("minerva_math", ["1", "2", "4"]),
         ("olympiad_bench", ["$1$", "$2$", "$4$"]),
@@ -74,7 +78,8 @@ def test_a_choice_prompt_lists_the_options_by_letter(workshop: Workshop, name: s
 
 
 def test_the_source_s_own_name_of_a_row_is_kept(workshop: Workshop) -> None:
-    workshop.prepare("math_500", "aime_2024", "minerva_math")
+    workshop.prepare("math_500", "aime_2024", "minerva_math", "aime_2026")
+    assert workshop.rows("aime_2026")[2]["extra_info"]["id"] == "3"
     assert workshop.rows("math_500")[2]["extra_info"]["id"] == "test/algebra/2.json"
     assert workshop.rows("aime_2024")[2]["extra_info"]["id"] == "62"
     assert workshop.rows("minerva_math")[2]["extra_info"]["id"] == ""
@@ -111,6 +116,18 @@ def test_several_right_answers_are_a_json_list(workshop: Workshop) -> None:
     workshop.write("olympiad_bench", [{**base(0), "final_answer": ["$1$", "1.0 ", "$1$"]}])
     workshop.prepare("olympiad_bench")
     assert json.loads(workshop.rows("olympiad_bench")[0]["reward_model"]["ground_truth"]) == ["$1$", "1.0"]
+
+
+@pytest.mark.parametrize("answer", ["-1984, 1-\\sqrt{2}", "$1024$", "0.5", "9!"])
+def test_an_answer_of_a_contest_is_kept_as_it_stands(workshop: Workshop, answer: str) -> None:
+    workshop.write("hmmt_feb_2025", [{**SCHEMAS["hmmt_feb_2025"](0), "answer": answer}])
+    workshop.prepare("hmmt_feb_2025")
+    assert workshop.rows("hmmt_feb_2025")[0]["reward_model"]["ground_truth"] == answer
+
+
+def test_a_contest_whose_answers_changed_type_is_refused_by_name(workshop: Workshop) -> None:
+    workshop.write("hmmt_feb_2026", [{**SCHEMAS["hmmt_feb_2026"](0), "answer": 7}])
+    assert "the column answer should hold text, holds int 7" in workshop.refusal("hmmt_feb_2026")
 
 
 def test_a_context_stands_before_its_question(workshop: Workshop) -> None:

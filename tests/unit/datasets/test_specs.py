@@ -21,7 +21,9 @@ def test_every_set_of_the_project_is_there() -> None:
     groups = {group: {s.name for s in catalogue().values() if s.group is group} for group in Group}
     assert groups[Group.TRAIN] == {"treepo_data", "math_levels_3_to_5", "deepscaler"}
     assert groups[Group.BENCHMARKS] == {
-        *("aime_2024", "aime_2025", "amc_2023", "math_500", "minerva_math", "olympiad_bench", "medqa", "medmcqa"),
+        *("aime_2024", "aime_2025", "aime_2026", "amc_2023", "amc_2023_40", "math_500", "minerva_math"),
+        *("olympiad_bench", "medqa", "medmcqa", "apex_2025"),
+        *("hmmt_feb_2025", "hmmt_feb_2026", "hmmt_nov_2025", "brumo_2025", "smt_2025", "cmimc_2025"),
     }
 
 
@@ -32,6 +34,28 @@ def test_the_published_weights_are_declared() -> None:
 
 def test_a_revision_is_a_commit_or_main() -> None:
     assert {s.revision for s in catalogue().values() if not COMMIT.fullmatch(s.revision)} == {"main"}
+
+
+def test_a_contest_has_its_year_and_size() -> None:
+    sizes = {s.name: (s.year, s.expected_rows) for s in catalogue().values() if s.year is not None}
+    assert sizes == {
+        "aime_2024": (2024, 30),
+        "aime_2025": (2025, 30),
+        "aime_2026": (2026, 30),
+        "amc_2023": (2023, 83),
+        "amc_2023_40": (2023, 40),
+        "apex_2025": (2025, 12),
+        "brumo_2025": (2025, 30),
+        "cmimc_2025": (2025, 40),
+        "hmmt_feb_2025": (2025, 30),
+        "hmmt_feb_2026": (2026, 33),
+        "hmmt_nov_2025": (2025, 30),
+        "smt_2025": (2025, 53),
+    }
+
+
+def test_every_contest_is_pinned_to_a_commit() -> None:
+    assert all(COMMIT.fullmatch(s.revision) for s in catalogue().values() if s.year is not None)
 
 
 def test_the_medical_sets_alone_are_multiple_choice() -> None:

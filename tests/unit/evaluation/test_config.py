@@ -51,6 +51,20 @@ def test_the_second_preset_differs_in_the_samples_alone() -> None:
     assert second == first.model_copy(update={"n": 32})
 
 
+def test_the_current_benchmarks_are_the_contests_since_2025() -> None:
+    sets = catalogue()
+    newest = {name for name, spec in sets.items() if spec.year is not None and spec.year >= 2025}
+    assert {*settled("current")[1].benchmarks, "apex_2025"} == newest
+
+
+def test_the_long_preset_asks_the_same_with_more_room_for_samples_and_trees() -> None:
+    config, options = settled("current_32k", "evaluation.sampling=tree")
+    short = settled("current", "evaluation.sampling=tree")[1]
+    assert options == short.model_copy(update={"response_length": 32768, "top_p": 0.95})
+    assert config.actor_rollout_ref.rollout.max_model_len == 2048 + 32768
+    assert [tree.max_depth * tree.segment_length for tree in tree_options(config, options).values()] == [32768]
+
+
 def test_trees_of_the_published_preset_reach_the_longest_response() -> None:
     config, options = settled("avg16", "evaluation.sampling=tree", "evaluation.divergences=[2,4]")
     trees = tree_options(config, options)
@@ -122,7 +136,9 @@ def test_a_preset_of_ones_own_builds_on_ours(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("defaults:\n  - avg16\n  - _self_\nevaluation:\n  n: 4\n")
     config = compose_evaluation("mine", ["evaluation.seed=3"], config_dir=tmp_path)
     assert (config.evaluation.n, config.evaluation.seed, config.evaluation.temperature) == (4, 3, 0.6)
-    with pytest.raises(ConfigError, match="cpu_quickstart is not a preset; there are: avg16, avg32, base, mine"):
+    with pytest.raises(
+        ConfigError, match="cpu_quickstart is not a preset; there are: avg16, avg32, base, current, current_32k, mine"
+    ):
         compose_evaluation("cpu_quickstart", [], config_dir=tmp_path)
 
 
