@@ -10,10 +10,11 @@ from treepo.config import ConfigError
 from treepo.evaluation.count.compare import compare_runs
 from treepo.evaluation.keep.export import write_parquet
 from treepo.evaluation.keep.store import StoredRun
+from treepo.evaluation.show.comparison_tables import comparison_tables
 from treepo.evaluation.show.console import show_table
 from treepo.evaluation.show.page_data import CHARACTERS
 from treepo.evaluation.show.report import write_comparison, write_report
-from treepo.evaluation.show.tables import comparison_tables, run_tables
+from treepo.evaluation.show.tables import run_tables
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(highlight=False, markup=False)

@@ -68,7 +68,13 @@ class EvaluationConfig(BaseModel):
         default=(), description="Names of sets in `data_dir`, or paths of parquet files in verl's layout."
     )
     data_dir: str = Field(default="data", description="Where `python -m treepo.datasets` put the sets.")
-    n: int = Field(default=16, ge=1, description="Samples per question; the trajectories of a tree.")
+    n: int = Field(default=16, ge=1, description="Samples per question and seed; the trajectories of a tree.")
+    seeds: int = Field(
+        default=1,
+        ge=1,
+        description="Seeds, `seed` and those that follow it: `n` samples or a tree of each, so that reports show how "
+        "much the score moves with the seed.",
+    )
     temperature: float = Field(default=0.6, ge=0, description="Of the draw; 0 is greedy.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Share of the probability that is drawn from.")
     top_k: int = Field(default=-1, ge=-1, description="Tokens that are drawn from, at least 1; -1: all.")
@@ -83,7 +89,9 @@ class EvaluationConfig(BaseModel):
         min_length=1,
         description="Divergences of the trees, from 1 to `n`; every one is a sampling of its own.",
     )
-    seed: int = Field(default=0, ge=0, description="What the seeds of all samples and trees follow from.")
+    seed: int = Field(
+        default=0, ge=0, description="First of `seeds`; the seeds of all samples and trees follow from them."
+    )
     seeded_requests: bool = Field(
         default=True,
         description="Whether every request draws from its own seed, so that runs repeat; slower on accelerators.",
@@ -124,6 +132,11 @@ class EvaluationConfig(BaseModel):
                     f"evaluation.n={self.n}"
                 )
         return self
+
+    @property
+    def samples(self) -> int:
+        """Samples per question, those of all seeds together."""
+        return self.n * self.seeds
 
     @property
     def trees(self) -> bool:

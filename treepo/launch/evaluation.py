@@ -35,6 +35,7 @@ VARIABLES = {
     "SAMPLING": "evaluation.sampling",
     "DIVERGENCES": "evaluation.divergences",
     "SEED": "evaluation.seed",
+    "SEEDS": "evaluation.seeds",
     "LOG_PROBS": "evaluation.log_probs",
     "TP_SIZE": "evaluation.tensor_parallel_size",
     "DP_SIZE": "evaluation.data_parallel_size",

@@ -65,6 +65,11 @@ def test_the_long_preset_asks_the_same_with_more_room_for_samples_and_trees() ->
     assert [tree.max_depth * tree.segment_length for tree in tree_options(config, options).values()] == [32768]
 
 
+def test_sixty_four_samples_are_of_four_seeds() -> None:
+    options = settled("avg64")[1]
+    assert (options.n, options.seeds, options.samples) == (16, 4, 64)
+
+
 def test_trees_of_the_published_preset_reach_the_longest_response() -> None:
     config, options = settled("avg16", "evaluation.sampling=tree", "evaluation.divergences=[2,4]")
     trees = tree_options(config, options)
@@ -91,6 +96,7 @@ def test_every_preset_is_valid_with_trees(preset: str) -> None:
         (["treepo.advantage.include_root=true"], "treepo.advantage.include_root is not an option"),
         (["data.train_files=[x]"], "data.train_files is not an option"),
         (["evaluation.n=0"], "evaluation.n=0 is refused: must be greater than or equal to 1"),
+        (["evaluation.seeds=0"], "evaluation.seeds=0 is refused: must be greater than or equal to 1"),
         (["evaluation.n=some"], "evaluation.n='some' is refused"),
         (["evaluation.temperature=-1"], "evaluation.temperature=-1 is refused"),
         (["evaluation.top_k=0"], "evaluation.top_k=0 is refused: give at least 1, or -1"),
@@ -136,9 +142,8 @@ def test_a_preset_of_ones_own_builds_on_ours(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("defaults:\n  - avg16\n  - _self_\nevaluation:\n  n: 4\n")
     config = compose_evaluation("mine", ["evaluation.seed=3"], config_dir=tmp_path)
     assert (config.evaluation.n, config.evaluation.seed, config.evaluation.temperature) == (4, 3, 0.6)
-    with pytest.raises(
-        ConfigError, match="cpu_quickstart is not a preset; there are: avg16, avg32, base, current, current_32k, mine"
-    ):
+    presets = "avg16, avg32, avg64, base, current, current_32k, mine"
+    with pytest.raises(ConfigError, match=f"cpu_quickstart is not a preset; there are: {presets}"):
         compose_evaluation("cpu_quickstart", [], config_dir=tmp_path)
 
 

@@ -102,7 +102,7 @@ class _Loop:
                 lacking.setdefault(question, []).append(index)
             for prompt in prompts.prompts:
                 if indices := lacking.get(prompt.question.id):
-                    if sampling in self._work.trees and len(indices) < self._writer.plan.samples:
+                    if sampling in self._work.trees and len(indices) % self._writer.plan.per_seed:
                         raise ValueError(f"{name} question {prompt.question.id}: half of its {sampling} is stored")
                     yield prompt, indices
 
@@ -118,7 +118,9 @@ class _Loop:
             if options is None:
                 await self._independent(group, prompt, sampling, indices)
             else:
-                await self._tree(group, prompt, sampling, options)
+                width = self._writer.plan.per_seed
+                for tree in sorted({index // width for index in indices}):
+                    await self._tree(group, prompt, sampling, tree, options)
         finally:
             self._slots.release()
 
@@ -126,7 +128,9 @@ class _Loop:
         self, group: asyncio.TaskGroup, prompt: Prompt, sampling: str, indices: Sequence[int]
     ) -> None:
         async def one(index: int) -> None:
-            seed = derived_seed(self._work.seed, prompt.question.benchmark, prompt.question.id, index, sampling)
+            of_seed, place = divmod(index, self._writer.plan.per_seed)
+            question = prompt.question
+            seed = derived_seed(self._work.seed + of_seed, question.benchmark, question.id, place, sampling)
             began = self._clock.begin()
             try:
                 generated = await self._generator.sample(prompt, seed=seed)
@@ -137,9 +141,12 @@ class _Loop:
         outcomes = await asyncio.gather(*map(one, indices), return_exceptions=True)
         self._note(prompt, sampling, outcomes)
 
-    async def _tree(self, group: asyncio.TaskGroup, prompt: Prompt, sampling: str, options: TreePOConfig) -> None:
-        seed = derived_seed(self._work.seed, prompt.question.benchmark, prompt.question.id, sampling)
-        wanted = range(self._writer.plan.samples)
+    async def _tree(
+        self, group: asyncio.TaskGroup, prompt: Prompt, sampling: str, tree: int, options: TreePOConfig
+    ) -> None:
+        seed = derived_seed(self._work.seed + tree, prompt.question.benchmark, prompt.question.id, sampling)
+        width = self._writer.plan.per_seed
+        wanted = range(tree * width, (tree + 1) * width)
 
         async def grown() -> None:
             began = self._clock.begin()
@@ -244,5 +251,6 @@ class _Loop:
             repetition=repeats_itself(text),
             log_probs=response.log_probs if self._work.log_probs else None,
             path=response.path,
+            tree=0 if response.path is None else index // self._writer.plan.per_seed,
             from_fallback=response.from_fallback,
         )

@@ -13,7 +13,7 @@ from treepo.evaluation.ask.benchmarks import BenchmarkFile, find_benchmarks, loa
 from treepo.evaluation.ask.model_folder import ModelSource, check_model, find_model, weights_digest
 from treepo.evaluation.ask.prompts import Prompts, Tokenizer, make_prompts, read_template
 from treepo.evaluation.ask.work import Work
-from treepo.evaluation.config import TREE_OPTIONS, EvaluationConfig, settle, tree_options
+from treepo.evaluation.config import TREE_OPTIONS, EvaluationConfig, Sampling, settle, tree_options
 from treepo.evaluation.keep.plans import refuse_other
 from treepo.evaluation.keep.records import TOO_LONG, BenchmarkPlan, RunPlan, to_plain
 from treepo.evaluation.keep.store import StoredRun
@@ -64,7 +64,9 @@ class Setup:
     def prompts_in_flight(self) -> int:
         """Prompts that are asked at a time."""
         slots = self.config.actor_rollout_ref.rollout.max_num_seqs * self.servers
-        return self.options.prompts_in_flight or max(self.servers, -(-2 * slots // self.options.n))
+        # A question's independent samples are asked together, its trees one after the other.
+        at_a_time = self.options.n if self.options.sampling is Sampling.TREE else self.options.samples
+        return self.options.prompts_in_flight or max(self.servers, -(-2 * slots // at_a_time))
 
 
 def check(config: DictConfig) -> Setup:
@@ -102,7 +104,8 @@ def _check_folder(setup: Setup) -> None:
     stored = to_plain(StoredRun(folder).plan)
     now: dict[str, Any] = {
         "model": setup.model.name,
-        "samples": setup.options.n,
+        "samples": setup.options.samples,
+        "seeds": setup.options.seeds,
         "samplings": setup.options.samplings,
         "benchmarks": sorted(file.name for file in setup.files),
         "options": _known(setup),
@@ -152,7 +155,8 @@ def prepare(setup: Setup, folder: Path, tokenizer: Tokenizer) -> Prepared:
     }
     plan = RunPlan(
         model=setup.model.name,
-        samples=options.n,
+        samples=options.samples,
+        seeds=options.seeds,
         samplings=options.samplings,
         benchmarks={
             name: BenchmarkPlan(questions=len(found.prompts), weight=found.benchmark.weight)

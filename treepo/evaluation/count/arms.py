@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from treepo.evaluation.count.metrics import Estimate
-from treepo.evaluation.count.summary import Cost, Overall, Summary
+from treepo.evaluation.count.scores import Cost, Overall, Summary
 from treepo.evaluation.keep.records import INDEPENDENT
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from treepo.config import ConfigError
 from treepo.evaluation.count import metrics
 from treepo.evaluation.count.metrics import Estimate, Floats
-from treepo.evaluation.count.summary import Question, questions_of, resamples_of
+from treepo.evaluation.count.questions import Question, questions_of, resamples_of
 from treepo.evaluation.keep.records import INDEPENDENT
 from treepo.evaluation.keep.store import StoredRun
 
@@ -167,7 +167,8 @@ def _averages(counts: Iterable[tuple[int, int]]) -> Floats:
 
 
 def _questions(run: StoredRun, benchmark: str, sampling: str) -> dict[str, Question]:
-    return questions_of(sample for sample in run.samples(benchmark) if sample.sampling == sampling)
+    samples = (sample for sample in run.samples(benchmark) if sample.sampling == sampling)
+    return questions_of(samples, per_seed=run.plan.per_seed)
 
 
 def _sampling(run: StoredRun, wanted: str | None) -> str:

@@ -1,4 +1,4 @@
-"""avg@k, pass@k and maj@k with their confidence intervals.
+"""avg@k, pass@k, G-Pass@k and maj@k with their confidence intervals.
 
 Every metric is first a score per question; means, intervals and comparisons are made of these. Questions are the units
 of the bootstrap, since the samples of one question are not independent of each other. Randomness is an explicit
@@ -19,6 +19,7 @@ from treepo.rewards.groups import group_answers
 
 RESAMPLES = 2000
 SUBSETS = 1000
+G_PASS_SHARES = (0.5, 0.75, 1.0)
 CONFIDENCE = 0.95
 
 CORRECT = 0
@@ -59,8 +60,7 @@ def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Floats:
     """The chance that one of k samples is right, estimated from n of them (Chen et al. 2021, arXiv 2107.03374, Eq. 1).
 
     1 - C(n - c, k) / C(n, k) for c right ones of n, in whole numbers until the last division. Unbiased for independent
-    samples. The trajectories of a tree are not: there it estimates the chance of k of them, drawn from a tree of width
-    n, and a tree that is grown with width k has another.
+    samples. Of trees, see `treepo.evaluation.count.trees`.
 
     Args:
         correct: Right samples of each question, c, shape [questions].
@@ -71,10 +71,60 @@ def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Floats:
         ValueError: Some question has fewer than k samples.
     """
     right, drawn = _counts(correct, samples)
-    _check_k(k, drawn)
+    check_k(k, drawn)
     pairs, where = np.unique(np.stack([right, drawn]), axis=1, return_inverse=True)
     chances = [1 - math.comb(n - c, k) / math.comb(n, k) for c, n in pairs.T.tolist()]
     return np.array(chances)[where.reshape(-1)]
+
+
+def g_pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int, share: float) -> Floats:
+    """G-Pass@k: the chance that at least this share of k samples is right (Liu et al. 2024, arXiv 2412.13147).
+
+    The sum over j from max(ceil(share k), 1) to min(c, k) of C(c, j) C(n - c, k - j) / C(n, k), for c right ones of n.
+    Unbiased where `pass_at_k` is, which it equals for a share of nought.
+
+    Args:
+        correct: Right samples of each question, c, shape [questions].
+        samples: Samples of each, n, shape [questions].
+        k: Samples that are drawn, between 1 and the least n.
+        share: Which share of them must be right, in [0, 1].
+
+    Raises:
+        ValueError: Some question has fewer than k samples, or the share is no share.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of right samples is between 0 and 1, got {share}")
+    # 0.55 times 100 is a little above 55 in floating point, and must not ask for 56.
+    return _at_least(correct, samples, k, max(1, math.ceil(round(share * k, 9))))
+
+
+def mean_g_pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Floats:
+    """mG-Pass@k: 2 / k times the sum of G-Pass@k over i / k, i from ceil(k / 2) + 1 to k (arXiv 2412.13147).
+
+    Args:
+        correct: Right samples of each question, shape [questions].
+        samples: Samples of each, shape [questions].
+        k: Samples that are drawn, between 2 and the least number of samples.
+
+    Raises:
+        ValueError: Some question has fewer than k samples, or k is 1.
+    """
+    if k < 2:
+        raise ValueError(f"mG-Pass@k is a mean over thresholds above one half of k, and k={k} has none")
+    parts = [_at_least(correct, samples, k, needed) for needed in range((k + 1) // 2 + 1, k + 1)]
+    return 2 / k * np.sum(parts, axis=0)
+
+
+def _at_least(correct: ArrayLike, samples: ArrayLike, k: int, needed: int) -> Floats:
+    """The chance that at least `needed` of k drawn samples are right."""
+    right, drawn = _counts(correct, samples)
+    check_k(k, drawn)
+    return np.array(
+        [
+            sum(math.comb(c, j) * math.comb(n - c, k - j) for j in range(needed, min(c, k) + 1)) / math.comb(n, k)
+            for c, n in zip(right.tolist(), drawn.tolist(), strict=True)
+        ]
+    )
 
 
 def vote_classes(samples: Sequence[Sample]) -> Classes:
@@ -111,7 +161,7 @@ def majority_at_k(
     Raises:
         ValueError: Some question has fewer than k samples.
     """
-    _check_k(k, np.array([len(one) for one in votes]))
+    check_k(k, np.array([len(one) for one in votes]))
     return np.array([_majority(one, _subsets(len(one), k, subsets, generator)) for one in votes])
 
 
@@ -209,7 +259,12 @@ def _counts(correct: ArrayLike, samples: ArrayLike) -> tuple[NDArray[np.int64], 
     return right, drawn
 
 
-def _check_k(k: int, samples: NDArray[np.int64]) -> None:
+def check_k(k: int, samples: NDArray[np.int64]) -> None:
+    """Refuses a k that some question has no samples for.
+
+    Raises:
+        ValueError: It is not between 1 and the least of the samples.
+    """
     least = int(samples.min()) if len(samples) else 0
     if not 1 <= k <= least:
         raise ValueError(f"k={k} must be between 1 and the samples that every question has, {least}")

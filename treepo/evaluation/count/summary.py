@@ -1,167 +1,34 @@
 """A run in numbers: what ``results.json`` holds and the reports show."""
 
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from treepo.evaluation.count import metrics
-from treepo.evaluation.count.metrics import Classes, Estimate, Floats
-from treepo.evaluation.keep.records import Call, Sample
+from treepo.evaluation.count import metrics, trees
+from treepo.evaluation.count.metrics import CORRECT, Classes, Estimate, Floats, Times
+from treepo.evaluation.count.questions import Question, draws, questions_of, resamples_of
+from treepo.evaluation.count.scores import Cost, Lengths, Overall, Scores, Summary
+from treepo.evaluation.count.seeds import nested_means, seed_means, seed_spread
+from treepo.evaluation.keep.records import INDEPENDENT, Call, RunPlan, Sample
 from treepo.evaluation.keep.store import StoredRun
 
-SEED = 0
-"""Of every bootstrap; a report of the same samples is always the same."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lengths:
-    """Tokens of responses: mean, percentiles and the longest."""
-
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-    longest: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What generation took.
+class _Accuracy:
+    """avg@k of a benchmark under one sampling.
 
     Attributes:
-        trajectories: Samples that came out of the calls.
-        tokens_generated: Tokens decoded.
-        tokens_in_trajectories: Tokens of the trajectories; shared ones count once per trajectory.
-        seconds: Wall time, the union of the calls.
-        accelerator_seconds: Sum over the calls.
-        trajectories_per_second: Trajectories over wall time; None without any time.
-        tokens_per_second: Tokens decoded over wall time; None without any time.
+        questions: By question, shape [questions].
+        nested: Bootstrap means that draw samples too, shape [resamples].
+        seeds: By seed.
     """
 
-    trajectories: int
-    tokens_generated: int
-    tokens_in_trajectories: int
-    seconds: float
-    accelerator_seconds: float
-    trajectories_per_second: float | None
-    tokens_per_second: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """One benchmark under one sampling.
-
-    Attributes:
-        benchmark: Its name.
-        sampling: The label.
-        weight: Weight in the overall score.
-        questions: Questions with at least one sample.
-        questions_planned: Questions of the plan.
-        samples: Samples there are.
-        samples_planned: Samples of the plan.
-        least: Samples that each of the questions has at least.
-        accuracy: avg@k, k being all samples of a question.
-        pass_at: pass@k by k.
-        majority_at: maj@k by k.
-        tokens: Tokens of all responses.
-        lengths: Tokens of a response.
-        truncated: Share of responses that a limit ended.
-        repetition: Share of responses that repeat themselves.
-        unanswered: Share of responses without an answer.
-        verdicts: How many verdicts each path of the scorer gave.
-        finishes: How many responses ended for which reason.
-        cost: What generating them took; None where no calls were recorded.
-    """
-
-    benchmark: str
-    sampling: str
-    weight: float
-    questions: int
-    questions_planned: int
-    samples: int
-    samples_planned: int
-    least: int
-    accuracy: Estimate
-    pass_at: dict[int, Estimate]
-    majority_at: dict[int, Estimate]
-    tokens: int
-    lengths: Lengths
-    truncated: float
-    repetition: float
-    unanswered: float
-    verdicts: dict[str, int]
-    finishes: dict[str, int]
-    cost: Cost | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether all planned samples are there."""
-        return self.samples == self.samples_planned
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overall:
-    """All benchmarks under one sampling.
-
-    Attributes:
-        sampling: The label.
-        weighted: avg@k weighted by the benchmarks' weights.
-        unweighted: avg@k with all benchmarks alike.
-        complete: Whether all planned samples of all planned benchmarks are there.
-        cost: Of all benchmarks; None where one of them has none.
-    """
-
-    sampling: str
-    weighted: Estimate
-    unweighted: Estimate
-    complete: bool
-    cost: Cost | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """One question's samples under one sampling, in short.
-
-    Attributes:
-        correct: How many are right.
-        votes: Their classes, see `treepo.evaluation.count.metrics.vote_classes`, shape [samples].
-    """
-
-    correct: int
-    votes: Classes
-
-    @property
-    def samples(self) -> int:
-        """How many there are."""
-        return len(self.votes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """A run in numbers.
-
-    Attributes:
-        scores: By benchmark and sampling, in the order of the plan; only where there are samples.
-        overall: By sampling, in the order of the plan.
-    """
-
-    scores: tuple[Scores, ...]
-    overall: tuple[Overall, ...]
-
-
-def questions_of(samples: Iterable[Sample]) -> dict[str, Question]:
-    """The questions of one benchmark under one sampling, by id in sorted order."""
-    grouped: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        grouped[sample.question].append(sample)
-    return {
-        question: Question(correct=sum(sample.correct for sample in group), votes=metrics.vote_classes(group))
-        for question, group in sorted(grouped.items())
-    }
+    questions: Floats
+    nested: Floats | None
+    seeds: list[float] | None
 
 
 def summarise(run: StoredRun) -> Summary:
@@ -174,40 +41,55 @@ def summarise(run: StoredRun) -> Summary:
     for call in run.calls():
         calls[call.benchmark, call.sampling].append(call)
     scores: list[Scores] = []
-    averages: dict[str, dict[str, Floats]] = defaultdict(dict)
+    accuracies: dict[str, dict[str, _Accuracy]] = defaultdict(dict)
     for benchmark in run.plan.benchmarks:
         groups: dict[str, list[Sample]] = defaultdict(list)
         for sample in run.samples(benchmark):
             groups[sample.sampling].append(replace(sample, prompt="", response=""))  # texts are most of the memory
         for sampling in run.plan.samplings:
             if group := groups.get(sampling):
-                found, average = _scores(run, benchmark, sampling, group, calls[benchmark, sampling])
-                scores.append(found)
-                averages[sampling][benchmark] = average
+                questions = list(questions_of(group, per_seed=run.plan.per_seed).values())
+                accuracy = _accuracy(run.plan, benchmark, sampling, questions)
+                accuracies[sampling][benchmark] = accuracy
+                scores.append(_scores(run.plan, sampling, group, questions, accuracy, calls[benchmark, sampling]))
     if not scores:
         raise ValueError(f"{run.folder} holds no sample yet")
     overall = [
-        _overall(run, averages[sampling], [score for score in scores if score.sampling == sampling], calls)
+        _overall(run.plan, accuracies[sampling], [score for score in scores if score.sampling == sampling], calls)
         for sampling in run.plan.samplings
-        if sampling in averages
+        if sampling in accuracies
     ]
     return Summary(scores=tuple(scores), overall=tuple(overall))
 
 
-def _scores(
-    run: StoredRun, benchmark: str, sampling: str, samples: Sequence[Sample], calls: Sequence[Call]
-) -> tuple[Scores, Floats]:
-    plan = run.plan.benchmarks[benchmark]
-    questions = list(questions_of(samples).values())
-    correct = [question.correct for question in questions]
-    drawn = [question.samples for question in questions]
-    votes = [question.votes for question in questions]
+def _accuracy(plan: RunPlan, benchmark: str, sampling: str, questions: Sequence[Question]) -> _Accuracy:
     times = resamples_of(benchmark, len(questions))
-    average = metrics.average(correct, drawn)
-    least = min(drawn)
-    sizes = metrics.sample_sizes(least)
+    right = np.array([np.bincount(one.seeds, one.right, minlength=plan.seeds) for one in questions])
+    drawn = np.array([np.bincount(one.seeds, minlength=plan.seeds) for one in questions])
+    if sampling == INDEPENDENT:
+        units = [question.right for question in questions]
+    else:
+        units = [np.array([(votes == CORRECT).mean() for votes in question.by_seed()]) for question in questions]
+    return _Accuracy(
+        questions=metrics.average(right.sum(axis=1), drawn.sum(axis=1)),
+        nested=nested_means(units, times, draws("nested", benchmark, sampling)),
+        seeds=seed_means(right, drawn),
+    )
+
+
+def _scores(
+    plan: RunPlan,
+    sampling: str,
+    samples: Sequence[Sample],
+    questions: Sequence[Question],
+    accuracy: _Accuracy,
+    calls: Sequence[Call],
+) -> Scores:
+    benchmark = samples[0].benchmark
+    planned = plan.benchmarks[benchmark]
+    times = resamples_of(benchmark, len(questions))
+    value = float(accuracy.questions.mean())
     tokens = np.array([sample.tokens for sample in samples])
-    draw = np.random.default_rng([SEED, zlib.crc32(f"{benchmark} {sampling}".encode())])
 
     def share(hits: Iterable[bool]) -> float:
         return sum(hits) / len(samples)
@@ -215,15 +97,16 @@ def _scores(
     return Scores(
         benchmark=benchmark,
         sampling=sampling,
-        weight=plan.weight,
+        weight=planned.weight,
         questions=len(questions),
-        questions_planned=plan.questions,
+        questions_planned=planned.questions,
         samples=len(samples),
-        samples_planned=plan.questions * run.plan.samples,
-        least=least,
-        accuracy=metrics.estimate(average, times),
-        pass_at={k: metrics.estimate(metrics.pass_at_k(correct, drawn, k), times) for k in sizes},
-        majority_at={k: metrics.estimate(metrics.majority_at_k(votes, k, draw), times) for k in sizes},
+        samples_planned=planned.questions * plan.samples,
+        least=min(question.samples for question in questions),
+        accuracy=metrics.estimate(accuracy.questions, times),
+        nested=None if accuracy.nested is None else metrics.interval(value, accuracy.nested),
+        seeds=None if accuracy.seeds is None else seed_spread(accuracy.seeds),
+        **_curves(plan, benchmark, sampling, questions, times),
         tokens=int(tokens.sum()),
         lengths=_lengths(tokens),
         truncated=share(sample.truncated for sample in samples),
@@ -232,13 +115,57 @@ def _scores(
         verdicts=dict(Counter(sample.verdict for sample in samples).most_common()),
         finishes=dict(Counter(sample.finish.value for sample in samples).most_common()),
         cost=_cost(calls, int(tokens.sum())) if calls else None,
-    ), average
+    )
 
 
-@lru_cache(maxsize=32)
-def resamples_of(benchmark: str, questions: int) -> metrics.Times:
-    """The resamples of a benchmark's questions, the same for every sampling and run."""
-    return metrics.resample(questions, np.random.default_rng([SEED, zlib.crc32(benchmark.encode())]))
+def _curves(
+    plan: RunPlan, benchmark: str, sampling: str, questions: Sequence[Question], times: Times
+) -> dict[str, dict[int, Any]]:
+    """Everything that goes by k."""
+    draw = draws(benchmark, sampling)
+    found: dict[str, dict[int, Any]] = {"pass_at_apart": {}}
+
+    def estimates(scores: Iterable[tuple[int, Floats]]) -> dict[int, Estimate]:
+        return {k: metrics.estimate(values, times) for k, values in scores}
+
+    if sampling == INDEPENDENT:
+        correct, drawn = [question.correct for question in questions], [question.samples for question in questions]
+        votes = [question.votes for question in questions]
+        sizes = of_one = metrics.sample_sizes(min(drawn))
+        found["pass_at"] = estimates((k, metrics.pass_at_k(correct, drawn, k)) for k in sizes)
+        found["majority_at"] = estimates((k, metrics.majority_at_k(votes, k, draw)) for k in sizes)
+        grown = [[one] for one in votes]
+    else:
+        grown = [question.by_seed() for question in questions]
+        width, fewest = min(len(tree) for some in grown for tree in some), min(map(len, grown))
+        of_one = metrics.sample_sizes(width)
+        sizes = trees.tree_sizes(width, fewest) if width == plan.per_seed else of_one
+        found["pass_at"] = estimates((k, trees.pass_at_k(grown, width, k)) for k in sizes)
+        found["majority_at"] = estimates((k, trees.majority_at_k(grown, width, k, draw)) for k in sizes)
+        if fewest > 1:
+            apart = metrics.sample_sizes(fewest)
+            found["pass_at_apart"] = estimates((k, trees.pass_at_k_apart(grown, k)) for k in apart)
+    found["g_pass_at"] = {k: _g_pass(grown, k, times) for k in of_one}
+    return found
+
+
+def _g_pass(grown: Sequence[Sequence[Classes]], k: int, times: Times) -> dict[str, Estimate]:
+    """G-Pass@k of one tree, or of independent samples, by threshold."""
+
+    def scores(count: Callable[[list[int], list[int]], Floats]) -> Estimate:
+        per_question = [
+            count([int((votes == CORRECT).sum()) for votes in some], [len(votes) for votes in some]).mean()
+            for some in grown
+        ]
+        return metrics.estimate(np.array(per_question), times)
+
+    found = {
+        f"{share:g}": scores(lambda right, drawn, share=share: metrics.g_pass_at_k(right, drawn, k, share))
+        for share in metrics.G_PASS_SHARES
+    }
+    if k > 1:  # of one sample the mean over thresholds above one half is over none
+        found["mean"] = scores(lambda right, drawn: metrics.mean_g_pass_at_k(right, drawn, k))
+    return found
 
 
 def _lengths(tokens: np.ndarray) -> Lengths:
@@ -272,20 +199,34 @@ def _cost(calls: Sequence[Call], tokens_in_trajectories: int) -> Cost:
 
 
 def _overall(
-    run: StoredRun,
-    averages: Mapping[str, Floats],
+    plan: RunPlan,
+    accuracies: Mapping[str, _Accuracy],
     scores: Sequence[Scores],
     calls: Mapping[tuple[str, str], Sequence[Call]],
 ) -> Overall:
+    averages = {name: accuracy.questions for name, accuracy in accuracies.items()}
     times = {name: resamples_of(name, len(part)) for name, part in averages.items()}
     weights = {score.benchmark: score.weight for score in scores}
-    alike = dict.fromkeys(weights, 1.0)
+    weighted = metrics.weighted_estimate(averages, weights, times)[0]
+    nested = _weighted({name: accuracy.nested for name, accuracy in accuracies.items()}, weights)
+    seeds = _weighted({name: accuracy.seeds for name, accuracy in accuracies.items()}, weights)
     made = [calls.get((score.benchmark, score.sampling), ()) for score in scores]
     tokens = sum(score.tokens for score in scores)
     return Overall(
         sampling=scores[0].sampling,
-        weighted=metrics.weighted_estimate(averages, weights, times)[0],
-        unweighted=metrics.weighted_estimate(averages, alike, times)[0],
-        complete=len(scores) == len(run.plan.benchmarks) and all(score.complete for score in scores),
+        weighted=weighted,
+        nested=None if nested is None else metrics.interval(weighted.value, nested),
+        seeds=None if seeds is None else seed_spread(seeds.tolist()),
+        unweighted=metrics.weighted_estimate(averages, dict.fromkeys(weights, 1.0), times)[0],
+        complete=len(scores) == len(plan.benchmarks) and all(score.complete for score in scores),
         cost=_cost([call for part in made for call in part], tokens) if all(made) else None,
     )
+
+
+def _weighted(parts: Mapping[str, Floats | list[float] | None], weights: Mapping[str, float]) -> Floats | None:
+    """The weighted mean of what every benchmark has; None where one has nothing."""
+    known = {name: np.asarray(part) for name, part in parts.items() if part is not None}
+    if len(known) < len(parts):
+        return None
+    shares = np.array([weights[name] for name in known], dtype=np.float64)
+    return shares / shares.sum() @ np.stack(list(known.values()))

@@ -58,7 +58,7 @@ class Sample:
         repetition: Whether the text repeats itself (`repeats_itself`), whatever ended it.
         log_probs: Log-probability of each token, shape [tokens]; None where they were not kept.
         path: The way through the tree; None for independent samples.
-        tree: Number of the tree among its question's, from 0: node ids are unique within one tree only.
+        tree: Number of the tree among its question's, from 0, one per seed: node ids are unique within one tree only.
         from_fallback: Whether it grew out of a fallback.
 
     Raises:
@@ -162,13 +162,15 @@ class RunPlan:
 
     Attributes:
         model: What names the weights.
-        samples: Samples per question.
+        samples: Samples per question, those of all seeds together.
+        seeds: Seeds that they come from, as many of each: sample `i` is of seed `i // per_seed`. A tree is of one seed.
         samplings: Labels of the ways to draw them, in the order of the report.
         benchmarks: By name, in the order of the report.
         options: All else that matters: temperature, lengths, seed, prompt template. Plain JSON values.
 
     Raises:
-        ValueError: There is nothing to do, or a benchmark's name is no file's name.
+        ValueError: There is nothing to do, seeds have different numbers of samples, or a benchmark's name is no file's
+            name.
     """
 
     model: str
@@ -176,13 +178,21 @@ class RunPlan:
     samplings: tuple[str, ...]
     benchmarks: dict[str, BenchmarkPlan]
     options: dict[str, Any]
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         if self.samples < 1 or not self.samplings or not self.benchmarks:
             raise ValueError("a run needs a benchmark, a sampling, and at least one sample per question")
+        if self.seeds < 1 or self.samples % self.seeds:
+            raise ValueError(f"{self.samples} samples per question cannot be of {self.seeds} seeds, as many of each")
         for name in self.benchmarks:
             if not _FILE_NAME.fullmatch(name):
                 raise ValueError(f"benchmark name {name!r} must be letters, digits, dots, dashes and underscores")
+
+    @property
+    def per_seed(self) -> int:
+        """Samples per question and seed; the width of a tree."""
+        return self.samples // self.seeds
 
 
 def repeats_itself(text: str) -> bool:

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from treepo.evaluation.count.compare import Comparison
 from treepo.evaluation.count.logprobs import LogProbs, Spread
-from treepo.evaluation.count.summary import Summary
+from treepo.evaluation.count.scores import Summary
 
 _INK = "#123456"
 """A colour that nothing else has: it becomes the page's own colour of text."""

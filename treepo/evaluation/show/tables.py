@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from treepo.evaluation.count.arms import Arm
-from treepo.evaluation.count.compare import Comparison, Difference, Flip
 from treepo.evaluation.count.logprobs import LogProbs, Spread
-from treepo.evaluation.count.metrics import Estimate
-from treepo.evaluation.count.summary import Scores, Summary
+from treepo.evaluation.count.metrics import G_PASS_SHARES, Estimate
+from treepo.evaluation.count.scores import Scores, Summary
+from treepo.evaluation.count.seeds import SeedSpread
 
 NOTHING = "–"
-SHOWN_CHANGES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +34,23 @@ def run_tables(summary: Summary, arms: Sequence[Arm], log_probs: Sequence[LogPro
     tables = [
         _arms(summary, arms),
         _accuracy(summary),
+        _seeds(summary),
         _by_k(
             summary,
             "pass@k",
-            "Chance that one of k samples is right, estimated from all n of a question (Chen et al. 2021); %. Unbiased "
-            "for k independent samples; for trees it is the chance of k trajectories out of a tree of width n, not "
-            "that of a tree of width k.",
+            "Chance that one of k samples is right, estimated from all n of a question (Chen et al. 2021); %. For "
+            "independent samples it is unbiased. Of trees, the k trajectories are of one tree of width n, or of whole "
+            "trees where k is above n: not of a tree that is grown with width k, and not independent of each other.",
             "pass_at",
         ),
+        _by_k(
+            summary,
+            "pass@k, each trajectory of another tree",
+            "Chance that one of k trajectories of k trees is right; %. They are independent, so that this is what can "
+            "be compared with the pass@k of independent samples.",
+            "pass_at_apart",
+        ),
+        _g_pass(summary),
         _by_k(
             summary,
             "maj@k",
@@ -56,56 +64,6 @@ def run_tables(summary: Summary, arms: Sequence[Arm], log_probs: Sequence[LogPro
     for part in log_probs:
         tables += _log_probs(part)
     return [table for table in tables if table.rows]
-
-
-def comparison_tables(comparison: Comparison) -> list[Table]:
-    """The tables of two runs' comparison."""
-    changes = comparison.changes[:SHOWN_CHANGES]
-    gained, lost = (sum(change.flip is kind for change in comparison.changes) for kind in (Flip.GAINED, Flip.LOST))
-    return [
-        Table(
-            title="Difference",
-            note="avg@k in % on the questions of both; the paired bootstrap draws questions. "
-            f"Before: {comparison.names[0]}. After: {comparison.names[1]}."
-            + "".join(
-                f" {count} questions of {name} are in one run only." for name, count in comparison.unpaired.items()
-            ),
-            columns=("benchmark", "questions", "before", "after", "difference, points", "p"),
-            rows=tuple(
-                _difference(part) for part in (*comparison.differences, comparison.weighted, comparison.unweighted)
-            ),
-        ),
-        Table(
-            title="Questions that changed",
-            note=f"{len(comparison.changes)} questions have another share of right samples; {gained} went from wrong "
-            f"to right and {lost} from right to wrong, right being more than half of the samples."
-            + (f" The {SHOWN_CHANGES} that changed most." if len(changes) < len(comparison.changes) else ""),
-            columns=("benchmark", "question", "before", "after", "points", "flip"),
-            rows=tuple(
-                (
-                    change.benchmark,
-                    change.question,
-                    f"{change.before[0]}/{change.before[1]}",
-                    f"{change.after[0]}/{change.after[1]}",
-                    f"{100 * change.difference:+.1f}",
-                    change.flip.value,
-                )
-                for change in changes
-            ),
-        ),
-    ]
-
-
-def _difference(part: Difference) -> tuple[str, ...]:
-    gap = part.difference
-    return (
-        part.name,
-        str(part.questions),
-        f"{100 * part.before:.1f}",
-        f"{100 * part.after:.1f}",
-        f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
-        f"{part.p_value:.3f}" if part.p_value >= 0.001 else "< 0.001",
-    )
 
 
 def _arms(summary: Summary, arms: Sequence[Arm]) -> Table:
@@ -163,6 +121,55 @@ def _accuracy(summary: Summary) -> Table:
     )
 
 
+def _seeds(summary: Summary) -> Table:
+    parts: list[tuple[str, str, Estimate, Estimate | None, SeedSpread | None]] = [
+        (score.benchmark, score.sampling, score.accuracy, score.nested, score.seeds) for score in summary.scores
+    ]
+    parts += [
+        ("overall, weighted", overall.sampling, overall.weighted, overall.nested, overall.seeds)
+        for overall in summary.overall
+    ]
+    return Table(
+        title="Seeds",
+        note="avg@k in % of each seed: mean, standard deviation and each. Beside it the 95% intervals over questions "
+        "and over both, questions and samples (nested bootstrap). The deviation says how far a run with one seed may "
+        "be off on these questions; the interval over questions, how far these may be off from others of their kind.",
+        columns=("benchmark", "sampling", "mean ± deviation", "seeds", "over questions", "over both"),
+        rows=tuple(
+            (
+                benchmark,
+                sampling,
+                f"{100 * seeds.mean:.1f} ± {100 * seeds.deviation:.1f}",
+                " ".join(f"{100 * mean:.1f}" for mean in seeds.means),
+                _interval(accuracy),
+                NOTHING if nested is None else _interval(nested),
+            )
+            for benchmark, sampling, accuracy, nested, seeds in parts
+            if seeds is not None and seeds.deviation is not None
+        ),
+    )
+
+
+def _g_pass(summary: Summary) -> Table:
+    """At the largest k of a third of the samples: with less room, the paper found it too noisy."""
+    thresholds = [f"{share:g}" for share in G_PASS_SHARES]
+    rows = []
+    for score in summary.scores:
+        within = [k for k in score.g_pass_at if k > 1 and 3 * k <= max(score.g_pass_at)]
+        if within:
+            found = score.g_pass_at[max(within)]
+            cells = (_estimate(found[name]) for name in (*thresholds, "mean"))
+            rows.append((score.benchmark, score.sampling, str(max(within)), *cells))
+    return Table(
+        title="G-Pass@k",
+        note="Chance that at least this share of k samples is right (arXiv 2412.13147), and mG-Pass@k, its mean over "
+        "shares above one half; %. k is the largest power of two of which three are among the samples; of trees, of "
+        "one tree.",
+        columns=("benchmark", "sampling", "k", *(f"share {name}" for name in thresholds), "mG-Pass@k"),
+        rows=tuple(rows),
+    )
+
+
 def _by_k(summary: Summary, title: str, note: str, field: str) -> Table:
     curves: list[tuple[Scores, dict[int, Estimate]]] = [(score, getattr(score, field)) for score in summary.scores]
     sizes = sorted({k for _, curve in curves for k in curve})
@@ -173,6 +180,7 @@ def _by_k(summary: Summary, title: str, note: str, field: str) -> Table:
         rows=tuple(
             (score.benchmark, score.sampling, *(_estimate(curve[k]) if k in curve else NOTHING for k in sizes))
             for score, curve in curves
+            if curve
         ),
     )
 
@@ -261,7 +269,11 @@ def _range(spread: Spread) -> str:
 
 
 def _estimate(found: Estimate) -> str:
-    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.value:.1f} {_interval(found)}"
+
+
+def _interval(found: Estimate) -> str:
+    return f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def _share(value: float | None) -> str:

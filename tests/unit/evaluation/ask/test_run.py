@@ -78,6 +78,38 @@ def test_a_sample_has_a_seed_of_its_own_that_repeats(tmp_path: Path, judge: Judg
     assert derived_seed(0, "a", "b c") != derived_seed(0, "a b", "c")
 
 
+def test_more_seeds_are_the_runs_of_each_seed_side_by_side(tmp_path: Path, judge: Judge) -> None:
+    for seed in (0, 1):
+        run(tmp_path / str(seed), judge, ScriptedGenerator(), work(seed=seed))
+    single = [by_key(stored(tmp_path / str(seed))) for seed in (0, 1)]
+    with RunWriter(tmp_path / "both", plan_of(work(), samples=6, seeds=2)) as writer:
+        asyncio.run(evaluate(work(), ScriptedGenerator(), writer, judge=judge, progress=Silent()))
+    both = by_key(stored(tmp_path / "both"))
+    assert len(both) == 2 * ALL
+    for (benchmark, sampling, question, index), sample in both.items():
+        of_seed, place = divmod(index, 3)
+        alone = single[of_seed][benchmark, sampling, question, place]
+        assert (sample.seed, sample.response, sample.path) == (alone.seed, alone.response, alone.path)
+        assert sample.tree == (of_seed if sampling == TREE else 0)
+
+
+def test_a_run_that_lacks_one_of_two_trees_grows_that_one(tmp_path: Path, judge: Judge) -> None:
+    plan = plan_of(work(), samples=6, seeds=2)
+
+    def go(folder: Path, generator: ScriptedGenerator) -> None:
+        with RunWriter(folder, plan) as writer:
+            asyncio.run(evaluate(work(), generator, writer, judge=judge, progress=Silent()))
+
+    go(tmp_path / "whole", ScriptedGenerator())
+    second = [sample for sample in stored(tmp_path / "whole") if sample.question == "q0" and sample.tree == 1]
+    with RunWriter(tmp_path / "part", plan) as writer:
+        writer.append([sample for sample in second if sample.benchmark == "sums"])
+    generator = ScriptedGenerator()
+    go(tmp_path / "part", generator)
+    assert len([asked for asked in generator.asked if asked[0] == TREE]) == 2 * 6 - 1
+    assert by_key(stored(tmp_path / "part")) == by_key(stored(tmp_path / "whole"))
+
+
 @pytest.mark.parametrize("killed_after", [0, 1, 4, 11, 18, 19, 22])
 def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, judge: Judge, killed_after: int) -> None:
     whole = tmp_path / "whole"

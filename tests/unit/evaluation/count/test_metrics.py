@@ -49,6 +49,40 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(samples: int, data: 
     assert metrics.pass_at_k([right], [samples], k)[0] == pytest.approx(hits / comb(samples, k))
 
 
+def test_g_pass_at_k_by_hand() -> None:
+    # Of 6 samples 3 are right: of 20 triples 1, 9, 9, 1 hold 0, 1, 2, 3 right ones.
+    found = {share: metrics.g_pass_at_k([3], [6], 3, share)[0] for share in (0.0, 1 / 3, 0.5, 2 / 3, 0.75, 1.0)}
+    assert found == pytest.approx({0.0: 0.95, 1 / 3: 0.95, 0.5: 0.5, 2 / 3: 0.5, 0.75: 0.05, 1.0: 0.05})
+    # Above one half of 3 is i from 3 to 3; of 4, i from 3 to 4.
+    assert metrics.mean_g_pass_at_k([3], [6], 3)[0] == pytest.approx(2 / 3 * 0.05)
+    pairs = [metrics.g_pass_at_k([4], [6], 4, share)[0] for share in (0.75, 1.0)]
+    assert metrics.mean_g_pass_at_k([4], [6], 4)[0] == pytest.approx(2 / 4 * sum(pairs))
+
+
+@given(st.integers(1, 7), st.sampled_from([0.0, 0.25, 0.5, 0.55, 0.75, 1.0]), st.data())
+def test_g_pass_at_k_is_the_share_of_subsets_with_enough_right_ones(
+    samples: int, share: float, data: st.DataObject
+) -> None:
+    right, k = data.draw(st.integers(0, samples)), data.draw(st.integers(1, samples))
+    enough = [sum(one < right for one in subset) >= max(1, share * k) for subset in combinations(range(samples), k)]
+    assert metrics.g_pass_at_k([right], [samples], k, share)[0] == pytest.approx(np.mean(enough))
+    assert metrics.g_pass_at_k([right], [samples], k, 0.0) == pytest.approx(metrics.pass_at_k([right], [samples], k))
+
+
+def test_a_share_in_floating_point_asks_for_no_more_than_it_is() -> None:
+    assert 0.55 * 100 > 55
+    assert metrics.g_pass_at_k([55], [100], 100, 0.55)[0] == 1
+
+
+def test_what_g_pass_cannot_mean_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"between 0 and 1, got 1\.5"):
+        metrics.g_pass_at_k([1], [2], 2, 1.5)
+    with pytest.raises(ValueError, match="k=1 has none"):
+        metrics.mean_g_pass_at_k([1], [2], 1)
+    with pytest.raises(ValueError, match="k=3 must be between"):
+        metrics.g_pass_at_k([1], [2], 3, 0.5)
+
+
 def test_right_answers_are_one_vote_and_blank_ones_none() -> None:
     samples = graded("q", "+- ?+", answer=None)
     answers = ["2", "3", "  ", None, r"\frac{4}{2}"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from evaluation_run import call, graded, plan, sample, tree_sample, write_run
 
-from treepo.evaluation import BenchmarkPlan, StoredRun
+from treepo.evaluation import BenchmarkPlan, Sample, StoredRun
 from treepo.evaluation.count.arms import compare_arms
 from treepo.evaluation.count.summary import summarise, union_seconds
 from treepo.tree import FinishReason
@@ -81,6 +81,57 @@ def test_the_numbers_are_the_same_every_time_and_in_any_order(tmp_path: Path) ->
     assert first.scores[0].accuracy == second.scores[0].accuracy
     assert first.scores[0].pass_at == second.scores[0].pass_at
     assert first.overall == second.overall
+
+
+def test_seeds_stand_beside_each_other_by_benchmark_and_overall(tmp_path: Path) -> None:
+    samples = [
+        *graded("q0", "++--"),  # seed 0 right, seed 1 wrong
+        *graded("q1", "+-+-"),
+        *graded("q0", "++++", benchmark="more"),
+    ]
+    summary = summarise(write_run(tmp_path, plan(samples=4, seeds=2, benchmarks=BOTH), samples))
+    sums, more = summary.scores
+    assert sums.seeds is not None
+    assert sums.seeds.means == pytest.approx((0.75, 0.25))
+    assert sums.seeds.mean == sums.accuracy.value == pytest.approx(0.5)
+    assert sums.seeds.deviation == pytest.approx(0.5 / 2**0.5)
+    assert more.seeds is not None
+    assert more.seeds.deviation == 0
+    (overall,) = summary.overall
+    assert overall.seeds is not None
+    assert overall.seeds.means == pytest.approx(((30 * 0.75 + 10) / 40, (30 * 0.25 + 10) / 40))
+    # Independent samples are independent whatever their seed.
+    assert sums.pass_at[4].value == pytest.approx(1.0)
+    assert sums.pass_at_apart == {}
+    assert sums.nested is not None
+    assert sums.nested.high - sums.nested.low > 0
+
+
+def grown(question: str, marks: str) -> list[Sample]:
+    """Trees of two trajectories each, side by side."""
+    return [
+        tree_sample(index, [(1, 2), (2 + index % 2, 2)], question, correct=mark == "+", tree=index // 2)
+        for index, mark in enumerate(marks)
+    ]
+
+
+def test_the_curves_of_trees_are_of_one_tree_then_of_whole_ones_and_of_trajectories_apart(tmp_path: Path) -> None:
+    two = plan(samples=4, seeds=2, samplings=("tree d=2",))
+    (scores,) = summarise(write_run(tmp_path, two, [*grown("q0", "+---"), *grown("q1", "++--")])).scores
+    # Of one tree: q0 1/4, 1/2; q1 1/2, 1/2. Of both: each has one.
+    assert {k: found.value for k, found in scores.pass_at.items()} == pytest.approx({1: 3 / 8, 2: 1 / 2, 4: 1.0})
+    # One of each tree: q0 1/2, q1 1.
+    assert {k: found.value for k, found in scores.pass_at_apart.items()} == pytest.approx({1: 3 / 8, 2: 3 / 4})
+    assert scores.g_pass_at[2]["1"].value == pytest.approx((0 + 1 / 2) / 2)
+    assert scores.nested is not None
+
+
+def test_a_single_tree_has_no_nested_interval_and_no_trajectories_apart(tmp_path: Path) -> None:
+    one = plan(samplings=("tree d=2",))
+    (scores,) = summarise(write_run(tmp_path, one, [*grown("q0", "+-"), *grown("q1", "--")])).scores
+    assert (scores.nested, scores.pass_at_apart) == (None, {})
+    assert scores.seeds is not None
+    assert scores.seeds.deviation is None
 
 
 def test_wall_time_is_the_union_of_the_calls() -> None:
