@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        config = compose_evaluation(options.config_name, options.overrides, config_dir=options.config_dir)
+        limit = [] if options.limit is None else [f"evaluation.max_questions={options.limit}"]
+        config = compose_evaluation(options.config_name, [*limit, *options.overrides], config_dir=options.config_dir)
         if options.cfg == "job":
             sys.stdout.write(OmegaConf.to_yaml(config))
             return 0
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-dir", "-cd", type=Path, default=None, help="a folder with presets of your own")
     parser.add_argument("--cfg", "-c", choices=["job"], help="print the composed configuration and stop")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
+    parser.add_argument("--limit", type=int, metavar="N", help="short for evaluation.max_questions=N: a smoke run")
     parser.add_argument("overrides", nargs="*", help="option=value, as in evaluation.n=32")
     return parser
 

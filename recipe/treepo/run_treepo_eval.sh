@@ -6,7 +6,7 @@
 #       [--dry-run] [option=value ...]
 #
 # Variables that stand for options: MODEL_PATH, BENCHMARKS, DATA_DIR, N, TEMPERATURE, TOP_P, TOP_K, MAX_PROMPT_LENGTH,
-# MAX_RESPONSE_LENGTH, SAMPLING, DIVERGENCES, SEED, LOG_PROBS, TP_SIZE, DP_SIZE, ACCELERATORS, GPU_MEMORY_UTILIZATION,
+# MAX_RESPONSE_LENGTH, SAMPLING, DIVERGENCES, SEED, SEEDS, LOG_PROBS, TP_SIZE, DP_SIZE, ACCELERATORS, GPU_MEMORY_UTILIZATION,
 # OUTPUT. What is typed wins over them. --help lists the rest; docs/evaluation.md explains. Which Python is taken:
 # TREEPO_VENV's, else the activated environment's, else that of .venv in the project, else the PATH's. Relative paths
 # count from the project's folder.

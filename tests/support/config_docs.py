@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from treepo.advantage import OPTIONS_READ
 from treepo.config import AdvantageConfig, TreePOConfig
-from treepo.evaluation.config import EvaluationConfig
+from treepo.evaluation.options import EvaluationConfig
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 DEFAULT_PATH = _DOCS / "configuration.md"

@@ -87,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", "--config-name", default="avg16", help=f"one of {presets}, or of your own folder")
     add("--model", help="short for evaluation.model=...")
     add("--benchmark", action="append", default=[], metavar="NAME", help="a set or a parquet file; may be repeated")
+    add("--limit", type=int, metavar="N", help="short for evaluation.max_questions=N: a smoke run")
+    add("--template", help="short for evaluation.prompt_template=...: ours, qwen, final_answer, none, or a file")
     add("--sampling", help="short for evaluation.sampling=...: independent, tree, both")
     add("--divergence", action="append", default=[], metavar="D", help="of the trees; may be repeated")
     add_options(parser)
@@ -152,6 +154,10 @@ def _shorthands(options: argparse.Namespace) -> list[str]:
         words.append(f"evaluation.model={hydra_quote(options.model)}")
     if options.benchmark:
         words.append(f"evaluation.benchmarks=[{','.join(map(hydra_quote, options.benchmark))}]")
+    if options.limit is not None:
+        words.append(f"evaluation.max_questions={options.limit}")
+    if options.template:
+        words.append(f"evaluation.prompt_template={hydra_quote(options.template)}")
     if options.sampling:
         words.append(f"evaluation.sampling={options.sampling}")
     if options.divergence:

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from treepo.config import ConfigError
 from treepo.datasets.spec import catalogue
-from treepo.evaluation.config import PRESETS_DIR, EvaluationConfig, compose_evaluation, settle, tree_options
+from treepo.evaluation.config import PRESETS_DIR, compose_evaluation, settle, tree_options
+from treepo.evaluation.options import EvaluationConfig
 
 ROLLOUT = "actor_rollout_ref.rollout"
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))

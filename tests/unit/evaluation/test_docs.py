@@ -3,7 +3,8 @@
 from config_docs import with_evaluation_options
 from training_run import ROOT
 
-from treepo.evaluation.config import PRESETS_DIR, EvaluationConfig, Sampling
+from treepo.evaluation.config import PRESETS_DIR
+from treepo.evaluation.options import EvaluationConfig, Sampling
 from treepo.launch.evaluation import VARIABLES
 
 PAGE = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")

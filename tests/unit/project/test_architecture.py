@@ -59,8 +59,9 @@ WITHIN: dict[str, dict[str, set[str]]] = {
     },
     "evaluation": {
         "keep": set(),
-        "config": {"keep"},
-        "ask": {"keep", "config"},
+        "options": {"keep"},
+        "config": {"keep", "options"},
+        "ask": {"keep", "config", "options"},
         "count": {"keep"},
         "show": {"keep", "count"},
         "__init__": {"keep"},

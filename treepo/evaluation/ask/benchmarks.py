@@ -1,8 +1,9 @@
 """The questions of an evaluation: prepared sets by name, or any parquet file in verl's layout."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from treepo.config import ConfigError
 from treepo.datasets.errors import DataError
 from treepo.datasets.files import sha256_of
 from treepo.datasets.parquet import check_parquet
-from treepo.datasets.spec import catalogue, choose
+from treepo.datasets.spec import AnswerType, catalogue, choose
 from treepo.rewards.scoring import ground_truths
 
 _OPTION = "evaluation.benchmarks"
-_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+_COLUMNS = ("data_source", "prompt", "ability", "reward_model", "extra_info")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +29,20 @@ class Question:
         id: Its name in the benchmark: the source's own where all have one, else the number of the row.
         data_source: Of the row; tells the scorer what kind of answer it is.
         messages: The chat.
+        text: The question without instructions; None where the row does not say it.
         truths: The right answers, any of which will do.
+        ground_truth: The row's, as it stands.
+        extra_info: The row's.
     """
 
     benchmark: str
     id: str
     data_source: str
     messages: tuple[Mapping[str, str], ...]
+    text: str | None = None
     truths: tuple[str, ...]
+    ground_truth: Any = None
+    extra_info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +117,23 @@ def find_benchmarks(names: Sequence[str], data_dir: Path) -> list[BenchmarkFile]
     return list(found.values())
 
 
-def load_benchmark(file: BenchmarkFile) -> Benchmark:
+def load_benchmark(file: BenchmarkFile, *, most: int | None = None, own_reward: bool = False) -> Benchmark:
     """Reads a benchmark.
+
+    Args:
+        file: Where it lies.
+        most: How many of its questions to take, from the first; None for all.
+        own_reward: Whether a function of the user's reads the ground truths, which may then be of any kind.
 
     Raises:
         ConfigError: A row has no chat, or no ground truth that can be compared with; the line names file and row.
     """
     columns = [name for name in _COLUMNS if name in pq.read_schema(file.path).names]
     rows = pq.read_table(file.path, columns=columns).to_pylist()
-    ids = _ids(rows)
-    questions = tuple(
-        _question(file, number, identity, row) for number, (identity, row) in enumerate(zip(ids, rows, strict=True))
-    )
+    ids = _ids(rows)[:most]
+    rows = rows[:most]
+    named = zip(ids, rows, strict=True)
+    questions = tuple(_question(file, number, name, row, own_reward) for number, (name, row) in enumerate(named))
     weight = len(questions) if file.published_weight is None else file.published_weight
     return Benchmark(name=file.name, weight=weight, questions=questions, sha256=sha256_of(file.path))
 
@@ -131,9 +143,10 @@ def _ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return own if all(own) and len(set(own)) == len(own) else [str(number) for number in range(len(rows))]
 
 
-def _question(file: BenchmarkFile, number: int, identity: str, row: Mapping[str, Any]) -> Question:
+def _question(file: BenchmarkFile, number: int, identity: str, row: Mapping[str, Any], own_reward: bool) -> Question:
     try:
-        truths = ground_truths(row["reward_model"]["ground_truth"], data_source=row["data_source"])
+        truth = row["reward_model"]["ground_truth"]
+        truths = [as_text(truth)] if own_reward else ground_truths(truth, data_source=row["data_source"])
         messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in row["prompt"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{_OPTION}: {file.path} row {number}: {error}") from error
@@ -142,5 +155,23 @@ def _question(file: BenchmarkFile, number: int, identity: str, row: Mapping[str,
         id=identity,
         data_source=row["data_source"],
         messages=messages,
+        text=_bare(row, messages),
         truths=tuple(truths),
+        ground_truth=truth,
+        extra_info=row.get("extra_info") or {},
     )
+
+
+def as_text(ground_truth: object) -> str:
+    """A ground truth of any kind as text, for reports."""
+    return ground_truth if isinstance(ground_truth, str) else json.dumps(ground_truth, default=str, ensure_ascii=False)
+
+
+def _bare(row: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> str | None:
+    """The question without instructions: `extra_info.question`, or the chat's only message."""
+    if row.get("ability") == AnswerType.CHOICE:  # the options stand in the chat alone
+        return None
+    text = (row.get("extra_info") or {}).get("question")
+    if isinstance(text, str) and text:
+        return text
+    return messages[0]["content"] if len(messages) == 1 and messages[0]["role"] == "user" else None

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from treepo.config import ConfigError
 from treepo.evaluation.ask.benchmarks import Benchmark, Question
+from treepo.evaluation.ask.prompt_templates import PromptTemplate
 
 
 class Tokenizer(Protocol):
@@ -73,22 +74,25 @@ def read_template(option: str | None, tokenizer: Tokenizer) -> str:
     return tokenizer.chat_template
 
 
-def make_prompts(benchmark: Benchmark, tokenizer: Tokenizer, *, template: str, longest: int) -> Prompts:
-    """Applies the chat template, and sets aside what is too long.
+def make_prompts(
+    benchmark: Benchmark, tokenizer: Tokenizer, *, put: PromptTemplate, template: str, longest: int
+) -> Prompts:
+    """Puts the questions, applies the chat template, and sets aside what is too long.
 
     Args:
         benchmark: The benchmark.
         tokenizer: The model's tokenizer.
+        put: How a question is put.
         template: The chat template.
         longest: Most tokens of a prompt.
 
     Raises:
-        ConfigError: The template refuses a question, or all prompts are too long.
+        ConfigError: A template refuses a question, or all prompts are too long.
     """
     prompts: list[Prompt] = []
     too_long: list[str] = []
     for question in benchmark.questions:
-        tokens = _tokens(question, tokenizer, template)
+        tokens = _tokens(question, put.put(question), tokenizer, template)
         if len(tokens) > longest:
             too_long.append(question.id)
         else:
@@ -101,10 +105,10 @@ def make_prompts(benchmark: Benchmark, tokenizer: Tokenizer, *, template: str, l
     return Prompts(benchmark=benchmark, prompts=tuple(prompts), too_long=tuple(too_long))
 
 
-def _tokens(question: Question, tokenizer: Tokenizer, template: str) -> Sequence[int]:
+def _tokens(question: Question, messages: list[dict[str, str]], tokenizer: Tokenizer, template: str) -> Sequence[int]:
     try:
         return tokenizer.apply_chat_template(
-            list(question.messages),
+            messages,
             chat_template=template,
             add_generation_prompt=True,
             tokenize=True,

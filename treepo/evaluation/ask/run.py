@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from treepo.config import TreePOConfig
+from treepo.evaluation.ask.benchmarks import Question
 from treepo.evaluation.ask.clock import AcceleratorClock, Took
 from treepo.evaluation.ask.generator import Generated, Generator, Response
+from treepo.evaluation.ask.own_reward import VERDICT
 from treepo.evaluation.ask.prompts import Prompt
 from treepo.evaluation.ask.work import EvaluationError, Failure, Progress, Work, derived_seed
 from treepo.evaluation.keep.records import Call, Sample, repeats_itself
@@ -232,7 +234,7 @@ class _Loop:
     def _sample(self, prompt: Prompt, sampling: str, index: int, seed: int, response: Response) -> Sample:
         question = prompt.question
         text = str(self._work.decode(response.tokens))
-        verdict = judge_response(text, question.truths, data_source=question.data_source, judge=self._judge)
+        correct, answer, verdict = self._judged(question, text)
         return Sample(
             benchmark=question.benchmark,
             question=question.id,
@@ -245,12 +247,19 @@ class _Loop:
             tokens=len(response.tokens),
             finish=response.finish,
             truths=question.truths,
-            answer=verdict.answer,
-            correct=verdict.correct,
-            verdict=verdict.path.value,
+            answer=answer,
+            correct=correct,
+            verdict=verdict,
             repetition=repeats_itself(text),
             log_probs=response.log_probs if self._work.log_probs else None,
             path=response.path,
             tree=0 if response.path is None else index // self._writer.plan.per_seed,
             from_fallback=response.from_fallback,
         )
+
+    def _judged(self, question: Question, text: str) -> tuple[bool, str | None, str]:
+        """Whether a response is right, its answer, and what decided."""
+        if self._work.own_reward is not None:
+            return *self._work.own_reward.judge(question, text), VERDICT
+        found = judge_response(text, question.truths, data_source=question.data_source, judge=self._judge)
+        return found.correct, found.answer, found.path.value

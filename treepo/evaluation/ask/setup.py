@@ -8,15 +8,18 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from treepo.config import TreePOConfig
+from treepo.config import ConfigError, TreePOConfig
 from treepo.evaluation.ask.benchmarks import BenchmarkFile, find_benchmarks, load_benchmark
 from treepo.evaluation.ask.model_folder import ModelSource, check_model, find_model, weights_digest
+from treepo.evaluation.ask.own_reward import OwnReward, load_reward
+from treepo.evaluation.ask.prompt_templates import PromptTemplate, read_prompt_template
 from treepo.evaluation.ask.prompts import Prompts, Tokenizer, make_prompts, read_template
 from treepo.evaluation.ask.work import Work
-from treepo.evaluation.config import TREE_OPTIONS, EvaluationConfig, Sampling, settle, tree_options
+from treepo.evaluation.config import TREE_OPTIONS, settle, tree_options
 from treepo.evaluation.keep.plans import refuse_other
-from treepo.evaluation.keep.records import TOO_LONG, BenchmarkPlan, RunPlan, to_plain
+from treepo.evaluation.keep.records import MAX_QUESTIONS, TOO_LONG, BenchmarkPlan, RunPlan, to_plain
 from treepo.evaluation.keep.store import StoredRun
+from treepo.evaluation.options import EvaluationConfig, Sampling
 
 _DECIDING = (
     "temperature",
@@ -39,6 +42,8 @@ class Setup:
         options: The evaluation's options.
         trees: Options of its trees, by label of the sampling.
         model: Where the model comes from.
+        put: How questions are put.
+        own_reward: The function that decides what is right; None for the built-in scorer.
         files: The benchmarks' files.
         warnings: A line each.
     """
@@ -47,6 +52,8 @@ class Setup:
     options: EvaluationConfig
     trees: Mapping[str, TreePOConfig]
     model: ModelSource
+    put: PromptTemplate
+    own_reward: OwnReward | None
     files: tuple[BenchmarkFile, ...]
     warnings: tuple[str, ...]
 
@@ -82,6 +89,7 @@ def check(config: DictConfig) -> Setup:
     options = settle(config)
     trees = tree_options(config, options)
     model = find_model(options.model)
+    _check_revision(options, model)
     check_model(model, longest=options.prompt_length + options.response_length)
     files = find_benchmarks(options.benchmarks, Path(options.data_dir).expanduser())
     setup = Setup(
@@ -89,11 +97,30 @@ def check(config: DictConfig) -> Setup:
         options=options,
         trees=trees,
         model=model,
+        put=read_prompt_template(options.prompt_template),
+        own_reward=None
+        if options.reward_function is None
+        else load_reward(options.reward_function, threshold=options.reward_threshold),
         files=tuple(files),
         warnings=tuple(_warnings(options, trees)),
     )
     _check_folder(setup)
     return setup
+
+
+def _check_revision(options: EvaluationConfig, model: ModelSource) -> None:
+    if options.model_revision is None:
+        return
+    if not model.on_hub:
+        raise ConfigError(
+            f"evaluation.model_revision={options.model_revision} is refused: evaluation.model={model.name} is a "
+            "folder, and only a model on the hub has revisions"
+        )
+    if options.nodes > 1:
+        raise ConfigError(
+            f"evaluation.model_revision={options.model_revision} is refused on evaluation.nodes={options.nodes}: "
+            "download it once with `hf download` into a folder that all nodes share, and give that as evaluation.model"
+        )
 
 
 def _check_folder(setup: Setup) -> None:
@@ -150,7 +177,13 @@ def prepare(setup: Setup, folder: Path, tokenizer: Tokenizer) -> Prepared:
     options = setup.options
     template = read_template(options.chat_template, tokenizer)
     prompts = {
-        file.name: make_prompts(load_benchmark(file), tokenizer, template=template, longest=options.prompt_length)
+        file.name: make_prompts(
+            load_benchmark(file, most=options.max_questions, own_reward=setup.own_reward is not None),
+            tokenizer,
+            put=setup.put,
+            template=template,
+            longest=options.prompt_length,
+        )
         for file in setup.files
     }
     plan = RunPlan(
@@ -171,6 +204,8 @@ def _deciding(setup: Setup, prompts: Mapping[str, Prompts], folder: Path, templa
     """All else that decides what the samples are."""
     found = _known(setup)
     found["weights"] = weights_digest(folder)
+    if setup.model.on_hub and folder.is_dir():
+        found["model_revision"] = folder.name
     found["chat_template"] = hashlib.sha256(template.encode()).hexdigest()[:16]
     found["files"] = {name: each.benchmark.sha256 for name, each in prompts.items()}
     found[TOO_LONG] = {name: list(each.too_long) for name, each in prompts.items() if each.too_long}
@@ -180,6 +215,14 @@ def _deciding(setup: Setup, prompts: Mapping[str, Prompts], folder: Path, templa
 def _known(setup: Setup) -> dict[str, Any]:
     """Those that are known before anything is loaded."""
     found: dict[str, Any] = {name: getattr(setup.options, name) for name in _DECIDING}
+    # Only where they are given, so that runs that were begun without them go on.
+    if setup.put.digest is not None:
+        found["prompt_template"], found["prompt_template_digest"] = setup.put.name, setup.put.digest
+    if setup.own_reward is not None:
+        reward = setup.own_reward
+        found["reward_function"] = {"name": reward.name, "digest": reward.digest, "threshold": reward.threshold}
+    if setup.options.max_questions is not None:
+        found[MAX_QUESTIONS] = setup.options.max_questions
     found["dtype"] = str(setup.config.actor_rollout_ref.rollout.dtype)
     for tree in list(setup.trees.values())[:1]:  # they differ in divergence alone, which their labels say
         found["treepo"] = tree.model_dump(mode="json", include=set(TREE_OPTIONS))
@@ -197,5 +240,6 @@ def work_of(setup: Setup, prepared: Prepared, tokenizer: Tokenizer) -> Work:
         prompts_in_flight=setup.prompts_in_flight,
         judges=setup.options.judges,
         max_failures=setup.options.max_failures,
+        own_reward=setup.own_reward,
         decode=lambda tokens: tokenizer.decode(list(tokens), skip_special_tokens=True),
     )

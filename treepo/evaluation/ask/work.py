@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from treepo.config import TreePOConfig
+from treepo.evaluation.ask.own_reward import OwnReward
 from treepo.evaluation.ask.prompts import Prompts
 
 
@@ -56,6 +57,7 @@ class Work:
         judges: Answers that are judged at a time.
         max_failures: Prompts that may fail.
         decode: Text of token ids; called from several threads.
+        own_reward: Decides whether a response is right, in place of the built-in scorer; None for that.
     """
 
     prompts: Mapping[str, Prompts]
@@ -67,6 +69,7 @@ class Work:
     judges: int
     max_failures: int
     decode: Callable[[Sequence[int]], Any]
+    own_reward: OwnReward | None = None
 
 
 def derived_seed(seed: int, *parts: object) -> int:

@@ -24,6 +24,8 @@ INDEPENDENT = "independent"
 """Sampling label of plain, independent samples: what every other one is compared with."""
 TOO_LONG = "too_long"
 """Option of a plan: ids of the questions that are not asked since their prompts are too long, by benchmark."""
+MAX_QUESTIONS = "max_questions"
+"""Option of a plan: how many questions of each benchmark are asked, from the first; absent where all are."""
 LOG_PROB_DIGITS = 5
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")

@@ -17,7 +17,7 @@ from treepo.evaluation.count.compare import Comparison
 from treepo.evaluation.count.logprobs import LogProbs, analyse_log_probs
 from treepo.evaluation.count.scores import Summary
 from treepo.evaluation.count.summary import summarise
-from treepo.evaluation.keep.records import TOO_LONG, RunPlan, to_plain
+from treepo.evaluation.keep.records import MAX_QUESTIONS, TOO_LONG, RunPlan, to_plain
 from treepo.evaluation.keep.store import StoredRun, fingerprint
 from treepo.evaluation.show.comparison_tables import comparison_tables
 from treepo.evaluation.show.page_data import CHARACTERS, page_data
@@ -111,6 +111,8 @@ def _complete(plan: RunPlan, summary: Summary) -> bool:
 def _facts(plan: RunPlan) -> str:
     samples = str(plan.samples) if plan.seeds == 1 else f"{plan.seeds} x {plan.per_seed}, of {plan.seeds} seeds,"
     facts = f"{samples} samples per question; {', '.join(plan.samplings)}; {', '.join(plan.benchmarks)}."
+    if (most := plan.options.get(MAX_QUESTIONS)) is not None:
+        facts = f"{facts} Only the first {most} questions of each benchmark: no score of the benchmarks."
     left_out = [f"{len(ids)} of {name}" for name, ids in plan.options.get(TOO_LONG, {}).items()]
     return f"{facts} Left out, since their prompts are too long: {', '.join(left_out)}." if left_out else facts
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from treepo.evaluation import RunWriter, StoredRun
+from treepo.evaluation.ask.hub_model import fetch_model
 from treepo.evaluation.ask.run import evaluate
 from treepo.evaluation.ask.setup import Prepared, Setup, prepare, work_of
 from treepo.evaluation.ask.work import Failure
@@ -59,9 +60,13 @@ def run_evaluation(setup: Setup, console: Console) -> Outcome:
     config, folder = setup.config, Path(setup.config.run_dir)
     if setup.model.shards is not None:
         console.print(f"merging {setup.model.shards} into {setup.model.folder}")
-    path = merged(setup.model)
+    if setup.model.on_hub and setup.options.nodes == 1:
+        # One commit for tokenizer and servers, whatever is pushed meanwhile; other nodes would have to find it too.
+        path = fetch_model(setup.model.name, setup.options.model_revision)
+    else:
+        path = merged(setup.model)
     # Servers run in folders of their own.
-    config.actor_rollout_ref.model.path = str(path if setup.model.on_hub else path.resolve())
+    config.actor_rollout_ref.model.path = str(path.resolve() if path.is_dir() else path)
     model = config.actor_rollout_ref.model
     tokenizer: Any = hf_tokenizer(model.path, trust_remote_code=model.trust_remote_code)
     prepared = prepare(setup, Path(model.path), tokenizer)

@@ -9,6 +9,7 @@ import pytest
 
 from treepo.config import ConfigError
 from treepo.evaluation.ask.benchmarks import Benchmark, BenchmarkFile, find_benchmarks, load_benchmark
+from treepo.evaluation.ask.prompt_templates import PromptTemplate
 from treepo.evaluation.ask.prompts import make_prompts, read_template
 
 TEMPLATE = "{{ messages }}"
@@ -113,18 +114,18 @@ def test_a_row_without_a_chat_behind_the_first_ones_is_refused_with_its_number(t
 
 def test_prompts_that_are_too_long_are_named_and_no_others_left_out(tmp_path: Path) -> None:
     found = load(write(tmp_path / "set.parquet", [row("short"), row("x" * 11), row("y" * 10)]))
-    prompts = make_prompts(found, LetterTokenizer(), template=TEMPLATE, longest=10)
+    prompts = make_prompts(found, LetterTokenizer(), put=PromptTemplate(name="ours"), template=TEMPLATE, longest=10)
     assert prompts.too_long == ("1",)
     assert [(prompt.question.id, prompt.text) for prompt in prompts.prompts] == [("0", "short"), ("2", "y" * 10)]
     assert prompts.prompts[0].tokens == tuple(b"short")
     with pytest.raises(ConfigError, match=r"every prompt of set is longer than evaluation.prompt_length=4"):
-        make_prompts(found, LetterTokenizer(), template=TEMPLATE, longest=4)
+        make_prompts(found, LetterTokenizer(), put=PromptTemplate(name="ours"), template=TEMPLATE, longest=4)
 
 
 def test_a_template_that_refuses_a_question_is_one_line(tmp_path: Path) -> None:
     found = load(write(tmp_path / "set.parquet", [row("good"), row("bad")]))
     with pytest.raises(ConfigError, match="set question 1: the chat template refuses its messages: no such role"):
-        make_prompts(found, LetterTokenizer(), template=TEMPLATE, longest=10)
+        make_prompts(found, LetterTokenizer(), put=PromptTemplate(name="ours"), template=TEMPLATE, longest=10)
 
 
 def test_the_template_is_the_tokenizers_or_a_file(tmp_path: Path) -> None:
@@ -137,3 +138,11 @@ def test_the_template_is_the_tokenizers_or_a_file(tmp_path: Path) -> None:
     tokenizer.chat_template = None
     with pytest.raises(ConfigError, match="has no chat template"):
         read_template(None, tokenizer)
+
+
+def test_the_first_questions_alone_are_taken_with_the_ids_that_all_have(tmp_path: Path) -> None:
+    path = write(tmp_path / "sums.parquet", [row("1?", id="a"), row("2?", id="b"), row("3?", id="c")])
+    (file,) = find_benchmarks([str(path)], tmp_path)
+    assert [question.id for question in load_benchmark(file, most=2).questions] == ["a", "b"]
+    assert load_benchmark(file, most=2).weight == 2
+    assert load_benchmark(file, most=9) == load_benchmark(file)
