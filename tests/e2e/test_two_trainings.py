@@ -12,6 +12,7 @@ from treepo.quickstart.report import read_scalars
 
 STEPS = 3
 PROMPTS = 4
+WIDTH = 4
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 # Of one model, trained apart so fast that the weights of one would show in the log-probs of the other.
 LEARNING_RATES = {"slow": "1e-3", "fast": "1e-2"}
@@ -26,6 +27,11 @@ pytestmark = [
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """The folders of two runs that were started together."""
     folder = tmp_path_factory.mktemp("two")
+    meeting = folder / "meeting"
+    meeting.mkdir()
+    for name in LEARNING_RATES:
+        (meeting / name).touch()
+    reward = "reward.custom_reward_function"
     arguments = [
         *("--config-name", PRESET, *DEVICE_OVERRIDES),
         f"actor_rollout_ref.model.path={write_tiny_model(folder / 'model')}",
@@ -33,13 +39,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
         f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
         f"data.train_batch_size={PROMPTS}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
-        f"reward.custom_reward_function.path={SUPPORT / 'dense_reward.py'}",
-        *("treepo.width=4", "treepo.segment_length=16", "treepo.max_depth=4", "data.max_response_length=64"),
+        f"{reward}.path={SUPPORT / 'meeting_reward.py'}",
+        *(f"+{reward}.reward_kwargs.meeting={meeting}", f"+{reward}.reward_kwargs.calls_per_step={PROMPTS * WIDTH}"),
+        *(f"treepo.width={WIDTH}", "treepo.segment_length=16", "treepo.max_depth=4", "data.max_response_length=64"),
         *("trainer.save_freq=-1", "trainer.test_freq=-1", "trainer.val_before_train=false"),
         f"trainer.total_training_steps={STEPS}",
     ]
     runs = {
-        name: TrainingRun([*arguments, f"run_dir={folder / name}", f"actor_rollout_ref.actor.optim.lr={rate}"])
+        name: TrainingRun(
+            [
+                *arguments,
+                *(f"run_dir={folder / name}", f"actor_rollout_ref.actor.optim.lr={rate}"),
+                f"+{reward}.reward_kwargs.name={name}",
+            ],
+            PYTHONPATH=str(SUPPORT),
+        )
         for name, rate in LEARNING_RATES.items()
     }
     try:
@@ -59,7 +73,8 @@ def step_times(run_dir: Path) -> list[float]:
 def test_both_train_to_the_end_at_the_same_time(trained: dict[str, Path]) -> None:
     slow, fast = (step_times(run_dir) for run_dir in trained.values())
     assert len(slow) == len(fast) == STEPS
-    assert max(slow[0], fast[0]) < min(slow[-1], fast[-1]), "they stood side by side while weights were sent"
+    # Their reward enters no step alone: every step's weights were sent while the other run stood in the same step.
+    assert max(slow[0], fast[0]) < min(slow[-1], fast[-1])
 
 
 @pytest.mark.parametrize("name", LEARNING_RATES)
