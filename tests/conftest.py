@@ -8,6 +8,7 @@ if os.environ.get("TREEPO_TEST_DEVICE", "cpu") == "cpu":
     os.environ.update(
         {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda", "VERL_USE_EXTERNAL_MODULES": "treepo.verl.cpu"}
     )
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0"})
 
 # How long an example takes says nothing on a busy machine; everything else stays as the profile at hand has it.
