@@ -3,7 +3,8 @@
 #
 #   bash scripts/test.sh [pytest arguments]
 #
-# It runs in the environment of scripts/setup.sh, whatever else is activated; settings as there.
+# It runs in the environment of scripts/setup.sh, whatever else is activated; settings as there, and
+#   TREEPO_TEST_PROCESSES  how many processes run tests side by side; default 2, 0 for none beside pytest's own
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,4 +20,5 @@ echo "[test] pyright"
 pyright --pythonpath "$VIRTUAL_ENV/bin/python"
 python tests/support/pages/chromium.py # for the report's page; without one its tests in a browser are skipped
 echo "[test] pytest"
-exec python -m pytest "$@"
+# Two processes, a file of tests each: most of a test on the real stack is imports on one core.
+exec python -m pytest -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile "$@"

@@ -140,7 +140,7 @@ def test_a_run_that_is_killed_goes_on_without_loss_or_repetition(
     command = words(stack.model, setup.files[0].path, folder)
     killed = Evaluation(["--config-name", "quickstart", *command, *joined])
     request.addfinalizer(killed.end)
-    killed.wait_for(f"evaluation: {total} samples to generate", seconds=100)
+    killed.wait_for(f"evaluation: {total} samples to generate", seconds=900)
     file, limit = folder / "samples/sums.jsonl", time.monotonic() + 200
     # In the middle of the trees, so that some of either kind are there.
     while file.read_bytes().count(TREE.encode()) < 3 * SAMPLES:

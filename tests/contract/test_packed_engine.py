@@ -274,7 +274,7 @@ def ranks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[s
     ]
     try:
         for process, log in zip(processes, logs, strict=True):
-            assert process.wait(timeout=150) == 0, Path(log.name).read_text()[-3000:]
+            assert process.wait(timeout=1200) == 0, Path(log.name).read_text()[-3000:]
     finally:
         for process, log in zip(processes, logs, strict=True):
             process.kill()

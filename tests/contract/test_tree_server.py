@@ -61,7 +61,7 @@ async def test_a_pause_for_new_weights_interrupts_a_tree_and_loses_nothing(stack
     assert not any(task.done() for task in tasks)
     await stack.server.set_global_steps.remote(5)
     await stack.replica.resume_generation()
-    for grown in await asyncio.wait_for(asyncio.gather(*tasks), timeout=60):
+    for grown in await asyncio.wait_for(asyncio.gather(*tasks), timeout=600):
         trajectories = grown.tree.trajectories
         assert {trajectory.length for trajectory in trajectories} == {448}
         assert grown.tree.stats.recomputed_tokens <= 5 * BLOCK
@@ -82,16 +82,16 @@ async def test_a_server_that_leaves_hands_its_trees_back_and_they_grow_when_one_
     assert await stack.server.growing.remote() == 0
     assert not tasks[0].done()
     await stack.replica.resume_generation()
-    grown = await asyncio.wait_for(tasks[0], timeout=60)
+    grown = await asyncio.wait_for(tasks[0], timeout=600)
     assert len(grown.tree.trajectories) == 6
     await nothing_runs(stack)
 
 
 async def test_draining_waits_for_the_trees_and_for_the_gaps_between_their_segments(stack: Stack) -> None:
     tasks = await started(stack, *(job(stack, f"drain {i}", ignore_eos=True) for i in range(2)))
-    await asyncio.wait_for(stack.server.wait_for_requests_to_drain.remote(), timeout=60)
+    await asyncio.wait_for(stack.server.wait_for_requests_to_drain.remote(), timeout=600)
     assert await stack.server.growing.remote() == 0
-    await asyncio.wait_for(asyncio.gather(*tasks), timeout=5)
+    await asyncio.wait_for(asyncio.gather(*tasks), timeout=50)
 
 
 async def test_a_cancelled_caller_takes_its_tree_along_and_no_other(stack: Stack) -> None:
@@ -107,7 +107,7 @@ async def test_a_cancelled_caller_takes_its_tree_along_and_no_other(stack: Stack
 
     await until(alone)
     assert all("kept" in name for name in await stack.server.open_requests.remote())
-    grown = await asyncio.wait_for(kept, timeout=60)
+    grown = await asyncio.wait_for(kept, timeout=600)
     assert len(grown.tree.trajectories) == 6
     await nothing_runs(stack)
 
@@ -118,8 +118,8 @@ async def test_one_aborted_request_fails_its_tree_by_name_and_no_other(stack: St
     victim = next(name for name in names if "failing" in name)
     await stack.server.abort.remote(victim)
     with pytest.raises(RolloutError, match=r"prompt failing.*was ended from outside"):
-        await asyncio.wait_for(failing, timeout=20)
-    assert len((await asyncio.wait_for(kept, timeout=60)).tree.trajectories) == 6
+        await asyncio.wait_for(failing, timeout=200)
+    assert len((await asyncio.wait_for(kept, timeout=600)).tree.trajectories) == 6
     await nothing_runs(stack)
 
 
@@ -127,7 +127,7 @@ async def test_new_weights_are_refused_while_requests_hold_prefixes_of_the_old_o
     tasks = await started(stack, job(stack, "busy", ignore_eos=True))
     with pytest.raises(RuntimeError, match="kept its prefix cache because requests still run"):
         await stack.server.clear_kv_cache.remote()
-    await asyncio.wait_for(asyncio.gather(*tasks), timeout=60)
+    await asyncio.wait_for(asyncio.gather(*tasks), timeout=600)
 
 
 async def test_behind_new_weights_no_tree_reads_a_prefix_of_the_old_ones(stack: Stack) -> None:

@@ -15,7 +15,7 @@ from benchmarks.update.profiles import PROFILES
 def test_the_smallest_profile_measures_both_engines(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.update", "--profile", "smallest", "--repeats", "1"]
     run = subprocess.run(
-        [*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        [*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
     lines = [json.loads(line) for line in (tmp_path / "cells.jsonl").read_text().splitlines()]

@@ -12,7 +12,7 @@ from treepo.quickstart.report import read_scalars
 WIDTH, PROMPTS, STEPS = 4, 4, 4
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module", params=["in_engine", pytest.param("portable", marks=pytest.mark.nightly)])
@@ -47,7 +47,7 @@ def run_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         ]
     )
     try:
-        assert run.wait(seconds=400) == 0, run.tail()
+        assert run.wait(seconds=1800) == 0, run.tail()
         yield folder / "run"
     finally:
         run.end()

@@ -21,7 +21,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 LOSS = ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "loss_agg_mode", "use_kl_loss", "entropy_coeff")
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 def write_small_preset(folder: Path) -> None:
@@ -79,7 +79,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ]
     )
     try:
-        assert run.wait(seconds=400) == 0, run.tail()
+        assert run.wait(seconds=1800) == 0, run.tail()
         yield folder / "run"
     finally:
         run.end()
