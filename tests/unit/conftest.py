@@ -24,6 +24,6 @@ def configuration_files_are_read_once() -> Iterator[None]:
             known[key] = pickle.dumps(read(file))
         return pickle.loads(known[key])
 
-    OmegaConf.load = staticmethod(load)
-    yield
-    OmegaConf.load = staticmethod(read)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", staticmethod(load))
+        yield
