@@ -3,13 +3,13 @@
 #
 #   bash scripts/prepare_data.sh [list | prepare | download | verify] [SET|GROUP]... [--from DIR] [--output data] [--force]
 #
-# Without a command it prepares. It runs in the environment that recipe/treepo/with_python.sh finds, and makes one
+# Without a command it prepares. It runs in the environment that scripts/with_python.sh finds, and makes one
 # (scripts/setup.sh, with its settings) only where there is none. Relative paths count from the project's folder. Sets,
 # licences and machines without internet: docs/data.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if ! bash recipe/treepo/with_python.sh --find >/dev/null 2>&1; then
+if ! bash scripts/with_python.sh --find >/dev/null 2>&1; then
     bash scripts/setup.sh
 fi
-exec bash recipe/treepo/with_python.sh treepo.datasets "$@"
+exec bash scripts/with_python.sh treepo.datasets "$@"

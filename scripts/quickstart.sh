@@ -10,4 +10,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh
-exec "${TREEPO_VENV:-.venv}/bin/python" -m recipe.treepo.quickstart "$@"
+exec "${TREEPO_VENV:-.venv}/bin/python" -m treepo quickstart "$@"

@@ -2,7 +2,7 @@
 
 It adds to verl's registries and replaces nothing, so that a plain ``python -m verl.trainer.main_ppo`` knows the tree
 estimators (``algorithm.adv_estimator=treepo``) and the packed engine (``actor_rollout_ref.model.model_type``). Trees
-need `recipe.treepo.main_treepo` all the same; ``docs/verl.md`` says what each is good for.
+need ``treepo train`` all the same; ``docs/verl.md`` says what each is good for.
 
 verl 0.9.1 loads the group at the end of its own import and passes over errors in silence. Nothing of verl is imported
 here at that time: a registry is added to when verl itself imports the module that holds it.

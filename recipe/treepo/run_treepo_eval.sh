@@ -5,10 +5,13 @@
 #       bash recipe/treepo/run_treepo_eval.sh [--preset NAME] [--sampling independent|tree|both] [--divergence 2 ...] \
 #       [--dry-run] [option=value ...]
 #
-# Variables that stand for options: MODEL_PATH, BENCHMARKS, DATA_DIR, N, TEMPERATURE, TOP_P, TOP_K, MAX_PROMPT_LENGTH,
-# MAX_RESPONSE_LENGTH, SAMPLING, DIVERGENCES, SEED, SEEDS, LOG_PROBS, TP_SIZE, DP_SIZE, ACCELERATORS, GPU_MEMORY_UTILIZATION,
-# OUTPUT. What is typed wins over them. --help lists the rest; docs/evaluation.md explains. Which Python is taken:
-# TREEPO_VENV's, else the activated environment's, else that of .venv in the project, else the PATH's. Relative paths
-# count from the project's folder.
+# It is `treepo launch eval`; --help lists the options and the variables that stand for some. In TreePO's checkout
+# scripts/with_python.sh finds the Python (TREEPO_VENV's, else the activated environment's, else that of .venv in the
+# project, else the PATH's), and relative paths count from the project's folder. Elsewhere it is the python3 at hand,
+# and they count from where you are.
 set -euo pipefail
-exec bash "$(dirname "${BASH_SOURCE[0]}")/with_python.sh" recipe.treepo.launch_eval "$@"
+finder=$(dirname "${BASH_SOURCE[0]}")/../../scripts/with_python.sh
+if [[ -f $finder ]]; then
+    exec bash "$finder" treepo launch eval "$@"
+fi
+exec python3 -m treepo launch eval "$@"

@@ -4,8 +4,12 @@
 #   bash recipe/treepo/run_treepo_train.sh [--preset NAME] [--model FOLDER] [--train FILE] [--val FILE] \
 #       [--dry-run] [option=value ...]
 #
-# --help lists the options; docs/launcher.md says which variables of a scheduler are read, and which Python is taken:
-# TREEPO_VENV's, else the activated environment's, else that of .venv in the project, else the PATH's. Relative paths
-# count from the project's folder.
+# It is `treepo launch train`; --help lists the options. In TreePO's checkout scripts/with_python.sh finds the Python
+# (TREEPO_VENV's, else the activated environment's, else that of .venv in the project, else the PATH's), and relative
+# paths count from the project's folder. Elsewhere it is the python3 at hand, and they count from where you are.
 set -euo pipefail
-exec bash "$(dirname "${BASH_SOURCE[0]}")/with_python.sh" recipe.treepo.launch "$@"
+finder=$(dirname "${BASH_SOURCE[0]}")/../../scripts/with_python.sh
+if [[ -f $finder ]]; then
+    exec bash "$finder" treepo launch train "$@"
+fi
+exec python3 -m treepo launch train "$@"

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(PRESET != "cpu_quickstart", reason="the evaluati
 
 
 class Evaluation(TrainingRun):
-    command = (TrainingRun.command[0], "-m", "recipe.treepo.main_eval")
+    command = (TrainingRun.command[0], "-m", "treepo", "eval")
 
 
 def words(model: Path, table: Path, folder: Path) -> list[str]:

@@ -29,7 +29,7 @@ Every option of TreePO, with its type, its range and its default. Options of ver
 here. An option is set in a preset (`configs/*.yaml`) or on the command line:
 
 ```
-python -m recipe.treepo.main_treepo --config-name cpu_quickstart treepo.width=8 treepo.divergence.budget=ramp
+treepo train --preset cpu_quickstart treepo.width=8 treepo.divergence.budget=ramp
 ```
 
 An option that is misspelt, out of range, or that contradicts another is refused with one line before anything starts.

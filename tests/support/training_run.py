@@ -38,7 +38,7 @@ def write_sums(path: Path, count: int, *, seed: int) -> Path:
 class TrainingRun:
     """One process of the launcher, with its output line by line."""
 
-    command = (sys.executable, "-m", "recipe.treepo.main_treepo")
+    command = (sys.executable, "-m", "treepo", "train")
 
     def __init__(self, arguments: list[str], **environment: str) -> None:
         self.process = subprocess.Popen(

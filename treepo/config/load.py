@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from treepo.config.options import TreePOConfig
+from treepo.config.presets import CONFIG_DIR
 from treepo.config.validation import ConfigError, load_config
 
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
@@ -29,20 +30,6 @@ _INSTALL = (
 )
 _PRESET_WORDS = ("preset", "config_name", "config-name")
 _MOST_SUGGESTED = 3
-
-
-def find_presets(package: Path) -> Path:
-    """The folder of our presets: in the package where it was installed, beside it in a checkout.
-
-    Args:
-        package: The folder of ``treepo``.
-    """
-    # In this order: beside an installed package stand the packages of others.
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-CONFIG_DIR = find_presets(Path(__file__).resolve().parents[1])
 
 
 def compose(
@@ -70,7 +57,7 @@ def compose(
     folder = (config_dir or home).expanduser().resolve()
     if not any((place / f"{name}.yaml").is_file() for place in (folder, home)):
         presets = ", ".join(sorted(path.stem for place in {folder, home} for path in place.glob("*.yaml")))
-        raise ConfigError(f"--config-name {name} is not a preset; there are: {presets}")
+        raise ConfigError(f"--preset {name} is not a preset; there are: {presets}")
     _check_form(overrides, presets={path.stem for place in (folder, home) for path in place.glob("*.yaml")})
     store = ConfigStore.instance()
     store.store(group="treepo", name="default", node=TreePOConfig().model_dump(mode="json"))
@@ -162,10 +149,7 @@ def _check_form(overrides: Sequence[str], *, presets: Collection[str]) -> None:
         name, equals, value = override.partition("=")
         chosen = value if name.lstrip("+~-") in _PRESET_WORDS else override if override in presets else None
         if chosen is not None:
-            raise ConfigError(
-                f"{override} is not an option; to choose the preset write --preset {chosen} (the launchers) or "
-                f"--config-name {chosen} (python -m)"
-            )
+            raise ConfigError(f"{override} is not an option; to choose the preset write --preset {chosen}")
         if not equals and not override.startswith("~"):
             raise ConfigError(f"{override!r} is not an override; write option=value, as in treepo.width=8")
 
@@ -191,9 +175,7 @@ def _remedy(option: str, known: list[str]) -> str:
     if inside:
         inside.sort(key=lambda full: not full.startswith("treepo."))
         return f"did you mean {' or '.join(inside[:_MOST_SUGGESTED])}?"
-    return (
-        "options stand in groups, as in treepo.width=8; --dry-run (the launchers) or --cfg job (python -m) prints all"
-    )
+    return "options stand in groups, as in treepo.width=8; treepo check, or --dry-run of the launchers, prints all"
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[str]:

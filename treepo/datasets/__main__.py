@@ -2,16 +2,16 @@
 
 import difflib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from treepo.datasets.errors import DataError, OfflineError
 from treepo.datasets.hub import HubSource
@@ -22,8 +22,20 @@ from treepo.datasets.prepare import prepare as prepare_sets
 from treepo.datasets.source import FolderSource
 from treepo.datasets.spec import COMMIT, SetSpec, catalogue, choose, hint
 
+
+class _PreparesByDefault(TyperGroup):
+    """Takes ``prepare`` where no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if named else ["prepare", *args])
+
+
 app = typer.Typer(
-    add_completion=False, help="Training sets and benchmarks as parquet in verl's layout.", rich_markup_mode=None
+    cls=_PreparesByDefault,
+    add_completion=False,
+    help="Training sets and benchmarks as parquet in verl's layout; without a command it prepares.",
+    rich_markup_mode=None,
 )
 
 _TABLE_WIDTH = 132
@@ -200,12 +212,5 @@ def _short(revision: str | None) -> str:
     return revision[:7] if COMMIT.fullmatch(revision) else revision
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Runs a command; ``prepare`` where none is named."""
-    commands = {command.name for command in app.registered_commands}
-    named = bool(arguments) and (arguments[0] in commands or arguments[0] == "--help")
-    app([*arguments] if named else ["prepare", *arguments], prog_name="python -m treepo.datasets")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    app(prog_name="python -m treepo.datasets")

@@ -16,7 +16,7 @@ from treepo.evaluation.show.page_data import CHARACTERS
 from treepo.evaluation.show.report import write_comparison, write_report
 from treepo.evaluation.show.tables import run_tables
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(highlight=False, markup=False)
 
 Run = Annotated[Path, typer.Argument(help="folder of a run")]

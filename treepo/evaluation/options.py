@@ -36,7 +36,7 @@ class EvaluationConfig(BaseModel):
     benchmarks: tuple[str, ...] = Field(
         default=(), description="Names of sets in `data_dir`, or paths of parquet files in verl's layout."
     )
-    data_dir: str = Field(default="data", description="Where `python -m treepo.datasets` put the sets.")
+    data_dir: str = Field(default="data", description="Where `treepo data` put the sets.")
     max_questions: int | None = Field(
         default=None, ge=1, description="Questions of each benchmark, from the first, for smoke runs; null: all."
     )

@@ -1,7 +1,7 @@
-"""What the launchers' command lines share: limits, the dry run, and which node of how many this is."""
+"""What both launchers are given, and which node of how many this is."""
 
-import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,41 +10,36 @@ from treepo.launch.cluster import Cluster
 from treepo.launch.nodes.job import Limits
 
 _NONE: Mapping[str, int] = MappingProxyType({})
-EPILOG = """
-On many nodes give every node the same command. Nodes, rank and the head's address come from the variables of torchrun,
-Slurm, MPI or Volcano; TREEPO_NNODES, TREEPO_NODE_RANK, TREEPO_HEAD and TREEPO_PORT win over them. See docs/launcher.md.
-"""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what all launchers take."""
-    add = parser.add_argument
-    add("--config-dir", type=Path, default=None, help="a folder with presets of your own")
-    add("--dry-run", action="store_true", help="print the configuration and the memory it expects, check, and stop")
-    add("--model-shape", metavar="SHAPE", help="for --dry-run without the model: config.json, or hidden_size=...,...")
-    add("--accelerator-gib", type=float, default=80.0, metavar="GIB", help="memory of one accelerator (80)")
-    limits = Limits()
-    add("--join-limit", type=float, default=limits.join, metavar="S", help=f"for all nodes to come ({limits.join:.0f})")
-    add("--lost-limit", type=float, default=limits.lost, metavar="S", help=f"of a node's silence ({limits.lost:.0f})")
-    add("--stop-limit", type=float, default=limits.stop, metavar="S", help=f"for processes to end ({limits.stop:.0f})")
-    add("overrides", nargs="*", metavar="option=value", help="any option of TreePO or verl, as Hydra writes it")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A launcher's options.
 
-
-def limits_of(options: argparse.Namespace) -> Limits:
-    """The limits of a parsed command line.
-
-    Raises:
-        ConfigError: One is no time, or the accelerator's memory no size.
+    Attributes:
+        preset: The preset's name.
+        overrides: Overrides of the preset, as Hydra writes them.
+        config_dir: A folder with further presets.
+        accept_changes: Whether a training resumes a run that had other options.
+        limits: How long things may take.
     """
-    for name in ("join_limit", "lost_limit", "stop_limit", "accelerator_gib"):
-        if getattr(options, name) <= 0:
-            raise ConfigError(f"--{name.replace('_', '-')} must be above 0")
-    return Limits(join=options.join_limit, lost=options.lost_limit, stop=options.stop_limit)
 
+    preset: str
+    overrides: tuple[str, ...] = ()
+    config_dir: Path | None = None
+    accept_changes: bool = False
+    limits: Limits = field(default_factory=Limits)
 
-def preset_folder(options: argparse.Namespace) -> list[str]:
-    """The words that hand the folder of presets on to the job."""
-    return [] if options.config_dir is None else ["--config-dir", str(options.config_dir)]
+    def command(self, job: tuple[str, ...], overrides: list[str]) -> tuple[str, ...]:
+        """The job's command.
+
+        Args:
+            job: What runs it: a program that takes ``--preset``, ``--config-dir`` and overrides.
+            overrides: Those of this node.
+        """
+        folder = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
+        accepted = ["--accept-changes"] if self.accept_changes else []
+        return (*job, "--preset", self.preset, *folder, *accepted, *overrides)
 
 
 def with_nodes(

@@ -9,7 +9,7 @@ from treepo.viewer.load import DumpError, read_records
 from treepo.viewer.page import render_page
 from treepo.viewer.schema import TreeRecord
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from dataset_workshop import Workshop
 
-from treepo.datasets.__main__ import main
+from treepo.datasets.__main__ import app
 from treepo.datasets.spec import catalogue
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
+        app([str(argument) for argument in arguments], prog_name="python -m treepo.datasets")
     captured = capsys.readouterr()
     assert isinstance(left.value.code, int)
     return left.value.code, captured.out, captured.err

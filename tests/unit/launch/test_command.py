@@ -12,10 +12,13 @@ import pytest
 from tiny_stack import write_tiny_model
 from training_run import ROOT, write_sums
 
+from treepo.commands import main
+from treepo.commands.launch import training_overrides
 from treepo.config import ConfigError
 from treepo.config.load import CONFIG_DIR
-from treepo.launch.command import main, parser, prepare
 from treepo.launch.nodes.job import Job, Launch
+from treepo.launch.options import Options
+from treepo.launch.training import prepare
 from treepo.start.checkpoints import NOTE
 from treepo.start.resumption import begin
 
@@ -31,22 +34,26 @@ def environment_of_the_tests() -> Iterator[None]:
         yield
 
 
-def prepared(*words: str, environment: dict[str, str] | None = None) -> Launch:
-    arguments = ["--preset", "cpu_quickstart", *words]
-    return prepare(parser().parse_intermixed_args(arguments), ["trainer"], environment or {})[0]
+def prepared(*words: str, environment: dict[str, str] | None = None, starts: bool = True) -> Launch:
+    options = Options(preset="cpu_quickstart", overrides=words)
+    return prepare(options, ("trainer",), environment or {}, starts=starts)[0]
+
+
+def launched(*words: str) -> int:
+    """The exit status of a launch, or of its dry run."""
+    return main(["launch", "train", "--preset", "cpu_quickstart", *words])
 
 
 def test_the_trainer_gets_the_preset_and_every_override() -> None:
     job = prepared("treepo.width=4", "run_dir=/tmp/x/run").job
-    assert job.command == ("trainer", "--config-name", "cpu_quickstart", "treepo.width=4", "run_dir=/tmp/x/run")
+    assert job.command == ("trainer", "--preset", "cpu_quickstart", "treepo.width=4", "run_dir=/tmp/x/run")
     assert (job.run_dir, job.checkpoints) == (Path("/tmp/x/run"), Path("/tmp/x/run/checkpoints"))
     assert (job.resources.num_cpus, job.resources.num_gpus, job.accelerators) == (16, 1, 1)
 
 
 def test_short_forms_are_hydra_overrides_also_for_awkward_paths() -> None:
-    words = ["--model", "/m,1/a b=c", "--train", "/t/a b.parquet", "--train", "/t/2.parquet", "--val", "/v.parquet"]
-    options = parser().parse_intermixed_args(["--preset", "cpu_quickstart", *words])
-    config = prepare(options, ["trainer"], {})[1]
+    words = training_overrides("/m,1/a b=c", ["/t/a b.parquet", "/t/2.parquet"], ["/v.parquet"])
+    config = prepare(Options(preset="cpu_quickstart", overrides=tuple(words)), ("trainer",), {})[1]
     assert config.actor_rollout_ref.model.path == "/m,1/a b=c"
     assert list(config.data.train_files) == ["/t/a b.parquet", "/t/2.parquet"]
     assert list(config.data.val_files) == ["/v.parquet"]
@@ -67,7 +74,7 @@ def test_a_typed_number_of_nodes_must_agree_with_the_scheduler() -> None:
 def test_many_nodes_without_a_scheduler_are_refused_but_can_be_dry_run() -> None:
     with pytest.raises(ConfigError, match=r"trainer.nnodes=2 is refused: .*TREEPO_NODE_RANK"):
         prepared("trainer.nnodes=2")
-    assert prepared("trainer.nnodes=2", "--dry-run").cluster.nodes == 1
+    assert prepared("trainer.nnodes=2", starts=False).cluster.nodes == 1
 
 
 REWARD_POOL = ("reward.reward_model.enable_resource_pool=true", "reward.reward_model.nnodes=1")
@@ -105,7 +112,7 @@ def test_servers_of_another_mode_take_no_nodes() -> None:
 
 def test_another_engine_is_one_line_also_in_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--dry-run"], []):
-        assert main(["trainer"], ["--preset", "treepo_trainer", "model_engine=megatron", *words]) == 2
+        assert main(["launch", "train", "--preset", "treepo_trainer", "model_engine=megatron", *words]) == 2
         captured = capsys.readouterr()
         assert captured.err.startswith("error: model_engine=megatron ")
         assert (captured.err.count("\n"), captured.out) == (1, "")
@@ -116,11 +123,11 @@ def test_another_engine_is_one_line_also_in_a_dry_run(capsys: pytest.CaptureFixt
     [
         (["--join-limit", "0"], "--join-limit must be above 0"),
         (["treepo.widht=3"], "treepo.widht is not an option; did you mean treepo.width"),
-        (["preset=qwen2_5_7b"], "preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2_5_7b "),
+        (["preset=qwen2_5_7b"], "preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2_5_7b"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(words: list[str], refusal: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["trainer"], ["--preset", "cpu_quickstart", *words]) == 2
+    assert launched(*words) == 2
     assert capsys.readouterr().err.startswith(f"error: {refusal}")
 
 
@@ -138,8 +145,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_every_preset_is_dry_run(
     preset: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--preset", preset, "--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
-    assert main(["trainer"], words) == 0, capsys.readouterr().err
+    words = ["check", "train", "--preset", preset, *files, f"run_dir={tmp_path / 'run'}"]
+    assert main(words) == 0, capsys.readouterr().err
     output = capsys.readouterr().out
     assert f"    path: {files[1]}\n" in output
     assert "memory expected per accelerator" in output
@@ -148,15 +155,14 @@ def test_every_preset_is_dry_run(
 
 def test_a_dry_run_checks_on_the_platform_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERL_PLATFORM", "cuda")
-    assert main(["trainer"], ["--preset", "cpu_quickstart", "--dry-run", "--model", "/nowhere"]) == 2
+    assert launched("--dry-run", "--model", "/nowhere") == 2
     assert os.environ["VERL_PLATFORM"] == "cpu"
 
 
 def test_a_dry_run_without_the_model_prints_all_and_then_says_what_would_be_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["--preset", "cpu_quickstart", "--dry-run", "--model", "/nowhere", "--model-shape", SHAPE]
-    assert main(["trainer"], words) == 2
+    assert launched("--dry-run", "--model", "/nowhere", "--model-shape", SHAPE) == 2
     captured = capsys.readouterr()
     assert "memory expected per accelerator" in captured.out
     assert captured.err.startswith("error: ")
@@ -165,32 +171,32 @@ def test_a_dry_run_without_the_model_prints_all_and_then_says_what_would_be_refu
 def test_without_an_estimate_a_dry_run_checks_all_the_same(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--preset", "cpu_quickstart", "--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
+    words = ["--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
     experts = tmp_path / "experts.json"
     experts.write_text(json.dumps({**dict.fromkeys(SIZES, 64), "num_experts": 8}))
     for shape, reason in ((experts, "is a mixture of experts"), ("hidden_size=64", "lacks vocab_size")):
-        assert main(["trainer"], [*words, "--model-shape", str(shape)]) == 0
+        assert launched(*words, "--model-shape", str(shape)) == 0
         (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("no estimate: ")]
         assert reason in line
-        assert main(["trainer"], [*words, "--model-shape", str(shape), "trainer.resume_mode=x"]) == 2
+        assert launched(*words, "--model-shape", str(shape), "trainer.resume_mode=x") == 2
         assert capsys.readouterr().err.startswith("error: trainer.resume_mode=x is refused")
 
 
 def test_a_model_on_a_hub_has_no_estimate_and_is_checked(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--preset", "qwen2_5_7b", "--dry-run", *files[2:], f"run_dir={tmp_path / 'run'}"]
-    assert main(["trainer"], words) == 0
+    words = ["check", "train", "--preset", "qwen2_5_7b", *files[2:], f"run_dir={tmp_path / 'run'}"]
+    assert main(words) == 0
     assert "\nno estimate: Qwen/Qwen2.5-7B/config.json does not exist; " in capsys.readouterr().out
-    assert main(["trainer"], [*words, "algorithm.adv_estimator=treep"]) == 2
+    assert main([*words, "algorithm.adv_estimator=treep"]) == 2
     assert capsys.readouterr().err.endswith("error: algorithm.adv_estimator=treep is refused: did you mean treepo?\n")
 
 
 def test_an_option_of_another_type_is_refused_by_the_check_and_not_by_the_estimate(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--preset", "cpu_quickstart", "--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
-    assert main(["trainer"], [*words, "data.max_prompt_length=long"]) == 2
+    words = ["--dry-run", *files, f"run_dir={tmp_path / 'run'}"]
+    assert launched(*words, "data.max_prompt_length=long") == 2
     captured = capsys.readouterr()
     assert "no estimate: the configuration is refused\n" in captured.out
     assert captured.err.startswith("error: data.max_prompt_length=long is refused")
@@ -202,8 +208,9 @@ def test_an_option_of_another_type_is_refused_by_the_check_and_not_by_the_estima
 @pytest.fixture
 def begun(files: list[str], tmp_path: Path) -> list[str]:
     """The words of a run that was begun, and saved at step 25."""
-    words = ["--preset", "cpu_quickstart", *files, f"run_dir={tmp_path / 'run'}"]
-    begin(prepare(parser().parse_intermixed_args(words), ["trainer"], {})[1])
+    model, train, held_out = files[1::2]
+    words = [*training_overrides(model, [train], [held_out]), f"run_dir={tmp_path / 'run'}"]
+    begin(prepare(Options(preset="cpu_quickstart", overrides=tuple(words)), ("trainer",), {})[1])
     (tmp_path / "run/checkpoints/global_step_25").mkdir(parents=True)
     (tmp_path / "run/checkpoints" / NOTE).write_text("25")
     return words
@@ -212,33 +219,33 @@ def begun(files: list[str], tmp_path: Path) -> list[str]:
 def test_a_dry_run_says_whether_the_run_that_is_there_would_go_on(
     begun: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["trainer"], [*begun, "--dry-run"]) == 0
+    assert launched(*begun, "--dry-run") == 0
     assert "nothing left" not in capsys.readouterr().err
-    assert main(["trainer"], [*begun, "--dry-run", "trainer.total_training_steps=25"]) == 0
+    assert launched(*begun, "--dry-run", "trainer.total_training_steps=25") == 0
     assert "nothing left to train: " in capsys.readouterr().err
-    assert main(["trainer"], [*begun, "--dry-run", "treepo.max_divergence=3"]) == 2
+    assert launched(*begun, "--dry-run", "treepo.max_divergence=3") == 2
     assert "has other options: treepo.max_divergence=2, now 3" in capsys.readouterr().err
-    assert main(["trainer"], [*begun, "--dry-run", "treepo.max_divergence=3", "--accept-changes"]) == 0
+    assert launched(*begun, "--dry-run", "treepo.max_divergence=3", "--accept-changes") == 0
     assert "warning: run_dir=" in capsys.readouterr().err
 
 
 def test_the_trainer_is_told_that_changes_are_accepted(begun: list[str]) -> None:
-    def job(*words: str) -> Job:
-        return prepare(parser().parse_intermixed_args([*begun, *words]), ["trainer"], {})[0].job
+    def job(*, accept_changes: bool) -> Job:
+        options = Options(preset="cpu_quickstart", overrides=tuple(begun), accept_changes=accept_changes)
+        return prepare(options, ("trainer",), {})[0].job
 
-    assert "--accept-changes" not in job().command
-    assert job("--accept-changes").command[:4] == ("trainer", "--config-name", "cpu_quickstart", "--accept-changes")
+    assert "--accept-changes" not in job(accept_changes=False).command
+    accepted = job(accept_changes=True).command
+    assert accepted[:4] == ("trainer", "--preset", "cpu_quickstart", "--accept-changes")
 
 
 def test_a_run_at_its_last_step_is_known_before_the_cluster_starts(begun: list[str]) -> None:
     for steps, done in ((25, True), (26, False)):
-        words = [*begun, f"trainer.total_training_steps={steps}"]
-        assert prepare(parser().parse_intermixed_args(words), ["trainer"], {})[0].job.done is done
+        assert prepared(*begun, f"trainer.total_training_steps={steps}").job.done is done
 
 
 def test_help_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["trainer"], ["--help"])
+    assert main(["launch", "train", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert [path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem not in text] == []
 
@@ -250,7 +257,7 @@ def test_the_script_runs_from_any_folder_and_hands_everything_on(tmp_path: Path)
     )
     python, error = found.stderr.splitlines()
     assert python.endswith(f"relative paths count from {ROOT}")
-    assert (found.returncode, error[:34]) == (2, "error: --config-name no such is no")
+    assert (found.returncode, error[:29]) == (2, "error: --preset no such is no")
 
 
 SCRIPTS = sorted(path for place in ("scripts", "recipe") for path in (ROOT / place).rglob("*.sh"))

@@ -8,18 +8,26 @@ from pathlib import Path
 import pytest
 from training_run import ROOT, write_sums
 
+from treepo.commands import main
+from treepo.commands.launch import evaluation_overrides
 from treepo.config import ConfigError
 from treepo.evaluation import BenchmarkPlan, RunPlan, RunWriter
 from treepo.evaluation.ask.setup import _known, check
-from treepo.launch.evaluation import VARIABLES, from_environment, main, parser, prepare
+from treepo.launch.evaluation import VARIABLES, from_environment, prepare
 from treepo.launch.nodes.job import Launch
+from treepo.launch.options import Options
 
 SHAPE = "vocab_size=300,hidden_size=64,intermediate_size=128,num_hidden_layers=2,num_attention_heads=2"
 TWO_NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "head"}
 
 
-def prepared(*words: str, environment: dict[str, str] | None = None) -> Launch:
-    return prepare(parser().parse_intermixed_args(list(words)), ["evaluate"], environment or {})[0]
+def prepared(*words: str, preset: str = "avg16", environment: dict[str, str] | None = None) -> Launch:
+    return prepare(Options(preset=preset, overrides=words), ("evaluate",), environment or {})[0]
+
+
+def launched(*words: str) -> int:
+    """The exit status of a launch, or of its dry run."""
+    return main(["launch", "eval", *words])
 
 
 @pytest.fixture
@@ -34,8 +42,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_the_job_gets_the_preset_and_every_override() -> None:
-    job = prepared("--preset", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2").job
-    assert job.command == ("evaluate", "--config-name", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2")
+    job = prepared("run_dir=/tmp/x", "evaluation.data_parallel_size=2", preset="avg32").job
+    assert job.command == ("evaluate", "--preset", "avg32", "run_dir=/tmp/x", "evaluation.data_parallel_size=2")
     assert (job.kind, job.log, job.accelerators, job.run_dir) == ("evaluation", "evaluation.log", 2, Path("/tmp/x"))
     assert job.resumes == "the same command resumes in /tmp/x"
 
@@ -52,8 +60,7 @@ def test_variables_stand_for_options_and_what_is_typed_wins() -> None:
         "OUTPUT": "/out/a b",
         "UNRELATED": "x",
     }
-    options = parser().parse_intermixed_args(["evaluation.n=8"])
-    config = prepare(options, ["evaluate"], environment)[1]
+    config = prepare(Options(preset="avg16", overrides=("evaluation.n=8",)), ("evaluate",), environment)[1]
     found = config.evaluation
     assert (found.model, found.n, found.temperature, found.sampling) == ("/m,1/a b=c", 8, 1.0, "both")
     assert list(found.benchmarks) == ["aime_2024", "math_500", "/t/x.parquet"]
@@ -61,15 +68,15 @@ def test_variables_stand_for_options_and_what_is_typed_wins() -> None:
     assert from_environment({}) == []
 
 
-def test_the_script_names_every_variable() -> None:
-    script = (ROOT / "recipe/treepo/run_treepo_eval.sh").read_text()
-    assert [name for name in VARIABLES if name not in script] == []
+def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launched("--help") == 0
+    words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
+    assert [name for name in VARIABLES if name not in words] == []
 
 
 def test_short_forms_are_hydra_overrides() -> None:
-    words = ["--model", "/m,1/a b", "--benchmark", "/t/a b.parquet", "--benchmark", "math_500"]
-    options = parser().parse_intermixed_args([*words, "--sampling", "tree", "--divergence", "2", "--divergence", "8"])
-    found = prepare(options, ["evaluate"], {})[1].evaluation
+    words = evaluation_overrides("/m,1/a b", ["/t/a b.parquet", "math_500"], "tree", ["2", "8"])
+    found = prepare(Options(preset="avg16", overrides=tuple(words)), ("evaluate",), {})[1].evaluation
     assert (found.model, list(found.benchmarks)) == ("/m,1/a b", ["/t/a b.parquet", "math_500"])
     assert (found.sampling, list(found.divergences)) == ("tree", [2, 8])
 
@@ -90,7 +97,7 @@ def test_a_dry_run_prints_configuration_memory_and_servers(
     monkeypatch.setenv("N", "4")
     table = write_sums(tmp_path / "sums.parquet", 4, seed=0)
     words = ["--preset", "quickstart", "--dry-run", "--model", str(model), "--benchmark", str(table)]
-    assert main(["evaluate"], [*words, f"run_dir={tmp_path / 'run'}", "treepo.max_depth=4"]) == 0
+    assert launched(*words, f"run_dir={tmp_path / 'run'}", "treepo.max_depth=4") == 0
     captured = capsys.readouterr()
     assert "from the environment: evaluation.n=4\n" in captured.out
     assert f"    path: {model}\n" in captured.out
@@ -104,7 +111,7 @@ def test_a_dry_run_without_the_model_prints_all_and_then_says_what_is_missing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["--dry-run", "--model", "/nowhere", "--model-shape", SHAPE, f"evaluation.data_dir={tmp_path}"]
-    assert main(["evaluate"], words) == 2
+    assert launched(*words) == 2
     captured = capsys.readouterr()
     assert "cache per trajectory" in captured.out
     assert captured.err.startswith("error: evaluation.model=/nowhere is refused: there is no such folder")
@@ -116,11 +123,11 @@ def test_without_an_estimate_a_dry_run_checks_all_the_same(
     table = write_sums(tmp_path / "sums.parquet", 4, seed=0)
     words = ["--preset", "quickstart", "--dry-run", "--model", str(model), "--benchmark", str(table)]
     words += [f"run_dir={tmp_path / 'run'}", "--model-shape", "hidden_size=64"]
-    assert main(["evaluate"], words) == 0
+    assert launched(*words) == 0
     captured = capsys.readouterr()
     assert "\nno estimate: --model-shape hidden_size=64 lacks vocab_size" in captured.out
     assert "1 servers, 32 prompts in flight" in captured.out
-    assert main(["evaluate"], ["--dry-run", "--model", "/nowhere", f"evaluation.data_dir={tmp_path}"]) == 2
+    assert launched("--dry-run", "--model", "/nowhere", f"evaluation.data_dir={tmp_path}") == 2
     captured = capsys.readouterr()
     assert "\nno estimate: /nowhere/config.json does not exist; " in captured.out
     assert captured.err.startswith("error: evaluation.model=/nowhere is refused")
@@ -143,7 +150,11 @@ def test_a_folder_that_holds_another_evaluation_is_refused_before_anything_is_lo
         write_sums(tmp_path / f"{name}.parquet", 4, seed=0)
     base = ["--preset", "quickstart", "--dry-run", "--model", str(model), f"run_dir={tmp_path / 'run'}"]
     base += ["--benchmark", str(tmp_path / "sums.parquet")]
-    setup = check(prepare(parser().parse_intermixed_args(base), ["evaluate"], {})[1])
+    own = [
+        *evaluation_overrides(str(model), [str(tmp_path / "sums.parquet")], None, None),
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    setup = check(prepare(Options(preset="quickstart", overrides=tuple(own)), ("evaluate",), {})[1])
     plan = RunPlan(
         model=setup.model.name,
         samples=setup.options.n,
@@ -153,23 +164,23 @@ def test_a_folder_that_holds_another_evaluation_is_refused_before_anything_is_lo
         options={**_known(setup), "weights": "of the model"},
     )
     RunWriter(tmp_path / "run", plan).close()
-    assert main(["evaluate"], base) == 0
+    assert launched(*base) == 0
     capsys.readouterr()
-    assert main(["evaluate"], [*base, *(word.replace("@", f"{tmp_path}/") for word in words)]) == 2
+    assert launched(*base, *(word.replace("@", f"{tmp_path}/") for word in words)) == 2
     assert f"error: {tmp_path / 'run'} was begun with {difference}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (["preset=avg32"], "preset=avg32 is not an option; to choose the preset write --preset avg32 (the launchers)"),
+        (["preset=avg32"], "preset=avg32 is not an option; to choose the preset write --preset avg32"),
         (["evaluation.tempature=1"], "evaluation.tempature is not an option; did you mean evaluation.temperature?"),
         (["--sampling", "trees"], "evaluation.sampling='trees' is refused"),
         (["--join-limit", "0"], "--join-limit must be above 0"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(words: list[str], refusal: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate"], words) == 2
+    assert launched(*words) == 2
     assert capsys.readouterr().err.startswith(f"error: {refusal}")
 
 

@@ -19,6 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "quickstart": set(),
     "start": {"verl", "advantage", "packing"},
     "logs": set(),
+    "__main__": {"commands"},
+    "commands": {"start", "launch", "verl", "evaluation", "quickstart", "viewer"},
     # verl loads it, and it loads nothing of ours before verl has what is added to.
     "plugin": {"verl"},
     "launch": {"start", "verl", "evaluation"},
@@ -30,11 +32,12 @@ ALLOWED: dict[str, set[str]] = {
 WITHIN: dict[str, dict[str, set[str]]] = {
     "config": {
         "policies": set(),
+        "presets": set(),
         # For their types alone.
         "checks": {"options"},
         "options": {"checks", "policies"},
         "validation": {"options"},
-        "load": {"options", "validation"},
+        "load": {"options", "presets", "validation"},
         "__init__": {"options", "policies", "validation"},
     },
     "launch": {

@@ -24,11 +24,10 @@ class Project:
 
     def __init__(self, home: Path) -> None:
         self.home, self.elsewhere = home / "project", home / "elsewhere"
-        for folder in ("scripts", "recipe/treepo"):
-            (self.home / folder).mkdir(parents=True)
+        (self.home / "scripts").mkdir(parents=True)
         self.elsewhere.mkdir()
-        shutil.copy(ROOT / "scripts/prepare_data.sh", self.home / "scripts")
-        shutil.copy(ROOT / "recipe/treepo/with_python.sh", self.home / "recipe/treepo")
+        for script in ("prepare_data.sh", "with_python.sh"):
+            shutil.copy(ROOT / "scripts" / script, self.home / "scripts")
         (self.home / "scripts/setup.sh").write_text("echo set up >&2\n")
 
     def environment(self, name: str, *, lacks: str = "") -> Path:
@@ -57,7 +56,7 @@ class Project:
         return done.returncode, done.stdout, done.stderr
 
     def with_python(self, *words: str, **variables: str | Path) -> tuple[int, str, str]:
-        return self.run("recipe/treepo/with_python.sh", *words, cwd=None, **variables)
+        return self.run("scripts/with_python.sh", *words, cwd=None, **variables)
 
 
 @pytest.fixture
@@ -125,7 +124,7 @@ def test_an_environment_that_was_cut_off_is_passed_over_until_it_is_finished(pro
 
 def test_from_another_folder_it_says_where_paths_count_from(project: Project) -> None:
     own = project.environment(".venv")
-    code, output, said = project.run("recipe/treepo/with_python.sh", "m", cwd=project.elsewhere)
+    code, output, said = project.run("scripts/with_python.sh", "m", cwd=project.elsewhere)
     assert (code, output) == (0, ".venv -m m\n")
     assert said == f"[treepo] Python: {own}/bin/python3; relative paths count from {project.home}\n"
 
@@ -166,7 +165,7 @@ def required(read: Callable[[dict], list[str]]) -> set[str]:
     return {odd.get(name, name.replace("-", "_")) for name in names}
 
 
-@pytest.mark.parametrize("script", ["recipe/treepo/with_python.sh", "scripts/gpu_check.sh"])
+@pytest.mark.parametrize("script", ["scripts/with_python.sh", "scripts/gpu_check.sh"])
 def test_what_the_scripts_look_for_is_verl_and_all_of_our_dependencies(script: str) -> None:
     assert required(lambda project: project["project"]["dependencies"]) | {"verl"} <= modules(script)
 

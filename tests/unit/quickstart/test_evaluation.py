@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from recipe.treepo.quickstart import _check, evaluation_command
 from treepo.config import ConfigError
 from treepo.config.load import compose
 from treepo.evaluation.config import compose_evaluation, settle, tree_options
 from treepo.quickstart.report import _evaluation
+from treepo.quickstart.run import check, evaluation_command
 
 
 def test_the_evaluation_has_the_trainings_lengths_and_trees(tmp_path: Path) -> None:
     training = compose("cpu_quickstart", ["treepo.segment_length=16", "treepo.max_depth=10"])
     command = evaluation_command(training, tmp_path / "run", tmp_path / "held_out.parquet", seed=3)
-    assert command[command.index("--config-name") + 1] == "quickstart"
+    assert command[command.index("--preset") + 1] == "quickstart"
     config = compose_evaluation("quickstart", [word for word in command if "=" in word])
     options = settle(config)
     assert (options.prompt_length, options.response_length) == (96, 160)
@@ -28,7 +28,7 @@ def test_the_evaluation_has_the_trainings_lengths_and_trees(tmp_path: Path) -> N
 
 def test_a_training_that_saves_nothing_is_refused_before_it_starts() -> None:
     with pytest.raises(ConfigError, match=r"trainer.save_freq below 1 is refused here"):
-        _check(["trainer.save_freq=-1"])
+        check(["trainer.save_freq=-1"])
 
 
 def test_the_report_shows_the_samplings_side_by_side_and_links_to_the_evaluation(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def test_the_modes_are_those_that_a_tree_trainer_stands_for() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--config-name", "cpu_quickstrat"], "error: --config-name cpu_quickstrat is not a preset"),
+        (["--config-name", "cpu_quickstrat"], "error: --preset cpu_quickstrat is not a preset"),
         (["treepo.widht=3"], "error: treepo.widht is not an option; did you mean treepo.width?"),
         (["treepo.width=1"], "error: treepo.width=1 is refused"),
         (["preset=qwen2_5_7b"], "error: preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2"),
@@ -266,7 +266,7 @@ def test_the_launcher_prints_one_line_and_ends_with_status_2(arguments: list[str
 
 def test_the_launcher_prints_the_composed_configuration() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "recipe.treepo.main_treepo", "-cn", "cpu_quickstart", "--cfg", "job", "treepo.width=6"],
+        [sys.executable, "-m", "treepo", "train", "-cn", "cpu_quickstart", "--cfg", "job", "treepo.width=6"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -107,7 +107,7 @@ def find_benchmarks(names: Sequence[str], data_dir: Path) -> list[BenchmarkFile]
         for file in files:
             if not file.path.is_file() and file.name in sets:
                 raise ConfigError(
-                    f"{_OPTION}: {file.path} does not exist; `python -m treepo.datasets prepare {file.name}` makes it, "
+                    f"{_OPTION}: {file.path} does not exist; `treepo data prepare {file.name}` makes it, "
                     "evaluation.data_dir names another folder"
                 )
             check_parquet(file.path, _OPTION)

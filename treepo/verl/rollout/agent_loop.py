@@ -229,7 +229,7 @@ class TreeAgentLoopManager(AgentLoopManagerTQ):
         if not getattr(trainer, "knows_trees", False):
             raise RuntimeError(
                 f"{cls.__name__} grows trees, and verl's {trainer.__name__} would take their trajectories for "
-                "independent samples: train with `python -m recipe.treepo.main_treepo`, or leave "
+                "independent samples: train with `treepo train`, or leave "
                 "actor_rollout_ref.rollout.agent.agent_loop_manager_class out"
             )
         return super().create(*args, config=config, **kwargs)

@@ -15,7 +15,7 @@ from treepo.evaluation import RunWriter, StoredRun
 from treepo.evaluation.ask.hub_model import fetch_model
 from treepo.evaluation.ask.run import evaluate
 from treepo.evaluation.ask.setup import Prepared, Setup, prepare, work_of
-from treepo.evaluation.ask.work import Failure
+from treepo.evaluation.ask.work import EvaluationError, Failure
 from treepo.evaluation.keep.export import write_parquet
 from treepo.evaluation.show.progress import ConsoleProgress
 from treepo.evaluation.show.report import Report, write_report
@@ -52,7 +52,7 @@ def run_evaluation(setup: Setup, console: Console) -> Outcome:
 
     Raises:
         ConfigError: The model, a benchmark or the run's folder is refused.
-        EvaluationError: Too many prompts failed.
+        EvaluationError: Too many prompts failed, or the Ray cluster did.
         KeyboardInterrupt: A signal ended it; what was stored stays.
     """
     from verl.utils.tokenizer import hf_tokenizer
@@ -98,20 +98,25 @@ def _lacking(prepared: Prepared, writer: RunWriter) -> int:
 
 def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWriter, console: Console) -> list[Failure]:
     # Only now: vLLM takes seconds to import, and a finished run needs none of it.
+    from ray.exceptions import RayError
+
     from treepo.verl.rollout.end_tokens import end_tokens
     from treepo.verl.serving.generation import ServerGenerator, ray_cluster, start_servers
 
     config = setup.config
-    with ExitStack() as running:
-        running.enter_context(ray_cluster(config))
-        console.print(f"evaluation: starting {setup.servers} servers on {setup.accelerators} accelerators")
-        client, replicas = start_servers(config)
-        eos = end_tokens(config.actor_rollout_ref.model.path, tokenizer.eos_token_id)
-        generator = ServerGenerator(client, replicas, setup, eos_token_ids=eos)
-        judge = running.enter_context(closing(Judge(workers=setup.options.judges)))
-        progress = running.enter_context(ConsoleProgress(console))
-        work = work_of(setup, prepared, tokenizer)
-        return asyncio.run(_until_signalled(evaluate(work, generator, writer, judge=judge, progress=progress)))
+    try:
+        with ExitStack() as running:
+            running.enter_context(ray_cluster(config))
+            console.print(f"evaluation: starting {setup.servers} servers on {setup.accelerators} accelerators")
+            client, replicas = start_servers(config)
+            eos = end_tokens(config.actor_rollout_ref.model.path, tokenizer.eos_token_id)
+            generator = ServerGenerator(client, replicas, setup, eos_token_ids=eos)
+            judge = running.enter_context(closing(Judge(workers=setup.options.judges)))
+            progress = running.enter_context(ConsoleProgress(console))
+            work = work_of(setup, prepared, tokenizer)
+            return asyncio.run(_until_signalled(evaluate(work, generator, writer, judge=judge, progress=progress)))
+    except RayError as error:
+        raise EvaluationError(str(error)) from error
 
 
 async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:

@@ -1,10 +1,14 @@
-"""verl's task runner, with trees."""
+"""verl's training, with trees: its task runner, and how it is started and ended."""
 
+import signal
 from typing import Any
 
 import ray
 from omegaconf import DictConfig
-from verl.trainer.main_ppo import TaskRunnerV1
+from ray.exceptions import RayError
+from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+
+from treepo.processes import signals_interrupt
 
 # The class behind verl's Ray actor.
 _TaskRunner: Any = TaskRunnerV1.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]
@@ -39,6 +43,35 @@ class TreeTaskRunner(_TaskRunner):
 
             use_servers(trees=trees)
         super().run(config)
+
+
+class TrainingError(RuntimeError):
+    """A training that has failed in the Ray cluster; the text is what Ray says of it."""
+
+
+def run_training(config: DictConfig) -> None:
+    """Runs a checked training to its end, and takes its Ray cluster down where it was its own.
+
+    Args:
+        config: The whole configuration, resolved, with its environment adopted.
+
+    Raises:
+        TrainingError: It failed.
+        KeyboardInterrupt: A signal ended it.
+    """
+    try:
+        # So that Ray takes its processes down.
+        with signals_interrupt():
+            run_ppo(config, task_runner_class=ray.remote(TreeTaskRunner))
+    except SystemExit as ended:
+        # Ray's own handler of SIGTERM exits with the signal's number.
+        if ended.code != signal.SIGTERM:
+            raise
+        raise KeyboardInterrupt from ended
+    except RayError as error:
+        raise TrainingError(str(error)) from error
+    finally:
+        ray.shutdown()
 
 
 def refuse_shared_cluster() -> None:

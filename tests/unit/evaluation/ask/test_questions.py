@@ -83,7 +83,7 @@ def test_a_sources_own_ids_are_kept_where_they_tell_questions_apart(
     ("names", "line"),
     [
         (["math_50"], "evaluation.benchmarks: no set or group is called math_50; did you mean math_500"),
-        (["math_500"], "does not exist; `python -m treepo.datasets prepare math_500` makes it"),
+        (["math_500"], "does not exist; `treepo data prepare math_500` makes it"),
         (["/nowhere/x.parquet"], "evaluation.benchmarks: /nowhere/x.parquet does not exist"),
     ],
 )

@@ -25,7 +25,7 @@ def test_verls_own_trainer_is_refused_in_one_line(made: list[Any], monkeypatch: 
     monkeypatch.setitem(TRAINER_REGISTRY, "sync", PPOTrainerSync)
     with pytest.raises(RuntimeError, match="PPOTrainerSync would take their trajectories for independent") as refused:
         TreeAgentLoopManager.create(config=CONFIG)
-    assert "recipe.treepo.main_treepo" in str(refused.value)
+    assert "`treepo train`" in str(refused.value)
     assert made == []
 
 

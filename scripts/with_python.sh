@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs a module, in the project's folder, with a Python that has what TreePO needs:
 #
-#   bash recipe/treepo/with_python.sh MODULE [arguments]
-#   bash recipe/treepo/with_python.sh --find                prints that Python and stops
+#   bash scripts/with_python.sh MODULE [arguments]
+#   bash scripts/with_python.sh --find              prints that Python and stops
 #
 # Where TREEPO_VENV is set, it is that environment's and no other (a relative folder lies in the project). Otherwise it
 # is the first one with verl and TreePO's own dependencies: that of the activated environment (VIRTUAL_ENV or
@@ -10,7 +10,7 @@
 # Relative paths among the arguments count from the project's folder.
 set -euo pipefail
 from=$(pwd -P)
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() {
     echo "error: $*" >&2

@@ -1,7 +1,4 @@
-"""Task, model, training, evaluation, report on a laptop. ``bash scripts/quickstart.sh`` sets up and runs it.
-
-``python -m recipe.treepo.quickstart --out outputs/quickstart [treepo.width=8 ...]``
-"""
+"""The quickstart from its options to its report: every stage, with its time."""
 
 import hashlib
 import shlex
@@ -10,40 +7,40 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from omegaconf import DictConfig
 from rich.console import Console
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, tree_options
-from treepo.processes import outlive_readers
 
 PRESET = "cpu_quickstart"
 EVALUATION_PRESET = "quickstart"
 EVALUATION_FOLDER = "evaluation"
 
+_FAILED, _INTERRUPTED = 1, 130
+_TREEPO = (sys.executable, "-m", "treepo")
+
 # Without markup: overrides hold square brackets.
 console = Console(highlight=False, soft_wrap=True, markup=False)
-app = typer.Typer(add_completion=False)
 
 
-@app.command()
-def main(
-    overrides: Annotated[list[str] | None, typer.Argument(help="option=value, handed to the training")] = None,
-    out: Annotated[Path, typer.Option(help="where the result folders are made")] = Path("outputs/quickstart"),
-    cache: Annotated[Path, typer.Option(help="where the task and the warm-started model are kept")] = Path(
-        ".cache/quickstart"
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="seed of the training: data order and trees")] = 0,
-) -> None:
-    """Makes a task and a tiny model, trains it with TreePO, evaluates it, and shows what came out."""
-    try:
-        config = _check(overrides or [])
-    except ConfigError as error:
-        console.print(f"error: {error}")
-        raise typer.Exit(2) from error
+def run_quickstart(overrides: Sequence[str], *, out: Path, cache: Path, seed: int) -> int:
+    """Makes the task and the model, trains, evaluates and reports.
+
+    Args:
+        overrides: Overrides of the training's preset.
+        out: Where the result folders are made.
+        cache: Where the task and the warm-started model are kept.
+        seed: Seed of data order and trees.
+
+    Returns:
+        The exit status: 0 done, 1 the training or the evaluation failed, 130 interrupted.
+
+    Raises:
+        ConfigError: An override is refused, or leaves the evaluation or the report without what it needs.
+    """
+    config = check(overrides)
     # Only now: these take seconds to import, and a misspelt option should not wait for them.
     from treepo.quickstart.prepare import prepare
     from treepo.quickstart.report import write_report
@@ -53,10 +50,10 @@ def main(
     with _stage("1/5 task and 2/5 warm-started model", "2 to 3 minutes, at once when cached", seconds):
         prepared = prepare(cache, console=console)
     # Another model or other options are another run: resuming would mix them.
-    identity = "\n".join([prepared.model.path.name, *(overrides or [])])
+    identity = "\n".join([prepared.model.path.name, *overrides])
     run_dir = out / f"seed{seed}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
     command = [
-        *(sys.executable, "-m", "recipe.treepo.main_treepo", "--config-name", PRESET),
+        *(*_TREEPO, "train", "--preset", PRESET),
         f"data.train_files=[{prepared.task.train.resolve()}]",
         f"data.val_files=[{prepared.task.held_out.resolve()}]",
         f"actor_rollout_ref.model.path={prepared.model.path.resolve()}",
@@ -64,7 +61,7 @@ def main(
         f"treepo.seed={seed}",
         f"data.seed={seed}",
         f"actor_rollout_ref.rollout.seed={seed}",
-        *(overrides or []),
+        *overrides,
     ]
     shown = shlex.join(["python", *command[1:]])
     try:
@@ -78,16 +75,17 @@ def main(
             run_training(evaluation, run_dir / "evaluation.log", console=console, what="evaluation")
     except TrainingError as error:
         console.print(f"error: {error}")
-        raise typer.Exit(1) from error
+        return _FAILED
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from the last checkpoint")
-        raise typer.Exit(130) from None
+        console.print("interrupted; the same command resumes from the last checkpoint")
+        return _INTERRUPTED
     with _stage("5/5 report", "a few seconds", seconds):
         outcome = write_report(run_dir, run_dir, command=shown, seconds=seconds, evaluation=run_dir / EVALUATION_FOLDER)
     console.print(f"result folder: {outcome.report.parent}")
     console.print(
         f"held-out accuracy: {outcome.accuracy_before:.1%} before, {outcome.accuracy_after:.1%} after training"
     )
+    return 0
 
 
 def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, seed: int) -> list[str]:
@@ -100,7 +98,7 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
         seed: Seed of the samples.
     """
     return [
-        *(sys.executable, "-m", "recipe.treepo.main_eval", "--config-name", EVALUATION_PRESET),
+        *(*_TREEPO, "eval", "--preset", EVALUATION_PRESET),
         f"evaluation.model={(run_dir / 'checkpoints').resolve()}",
         f"evaluation.benchmarks=[{held_out}]",
         f"run_dir={run_dir / EVALUATION_FOLDER}",
@@ -112,7 +110,7 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
     ]
 
 
-def _check(overrides: Sequence[str]) -> DictConfig:
+def check(overrides: Sequence[str]) -> DictConfig:
     """Composes the training's configuration, and refuses what the evaluation or the report could not work with.
 
     Raises:
@@ -143,8 +141,3 @@ def _stage(name: str, usual: str, seconds: dict[str, float]) -> Iterator[None]:
     yield
     seconds[name] = time.monotonic() - start
     console.print(f"      done in {seconds[name]:.0f} s")
-
-
-if __name__ == "__main__":
-    outlive_readers()
-    app()

@@ -1,0 +1,66 @@
+"""``treepo check``: what a launch would run, with the memory it expects, and whether it would be refused."""
+
+import typer
+
+from treepo.commands import options as given
+from treepo.commands.launch import evaluation_overrides, training_overrides
+from treepo.launch.options import Options
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Checks a training or an evaluation and prints the memory it expects; starts nothing.",
+)
+
+
+@app.command("train")
+def check_training(
+    overrides: given.Overrides = None,
+    preset: given.TrainingPreset = "treepo_trainer",
+    config_dir: given.ConfigDir = None,
+    model: given.TrainingModel = None,
+    train: given.TrainFiles = None,
+    val: given.HeldOutFiles = None,
+    accept_changes: given.AcceptChanges = False,
+    model_shape: given.ModelShape = None,
+    accelerator_gib: given.AcceleratorGib = 80.0,
+) -> int:
+    """Prints a training's configuration and expected memory, and checks all that the training would check.
+
+    The same as treepo launch train --dry-run. The exit status is 2 where the training would be refused.
+    """
+    from treepo.launch import training
+
+    options = Options(
+        preset=preset,
+        overrides=(*training_overrides(model, train, val), *(overrides or ())),
+        config_dir=config_dir,
+        accept_changes=accept_changes,
+    )
+    return training.check_training(options, model_shape=model_shape, accelerator_gib=accelerator_gib)
+
+
+@app.command("eval")
+def check_evaluation(
+    overrides: given.Overrides = None,
+    preset: given.EvaluationPreset = "avg16",
+    config_dir: given.ConfigDir = None,
+    model: given.EvaluatedModel = None,
+    benchmark: given.Benchmarks = None,
+    sampling: given.Sampling = None,
+    divergence: given.Divergences = None,
+    model_shape: given.ModelShape = None,
+    accelerator_gib: given.AcceleratorGib = 80.0,
+) -> int:
+    """Prints an evaluation's configuration and expected memory, and checks all that the evaluation would check.
+
+    The same as treepo launch eval --dry-run. The exit status is 2 where the evaluation would be refused.
+    """
+    from treepo.launch import evaluation
+
+    options = Options(
+        preset=preset,
+        overrides=(*evaluation_overrides(model, benchmark, sampling, divergence), *(overrides or ())),
+        config_dir=config_dir,
+    )
+    return evaluation.check_evaluation(options, model_shape=model_shape, accelerator_gib=accelerator_gib)
