@@ -14,9 +14,9 @@ from treepo.evaluation.config import compose_evaluation, settle
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
 from treepo.launch.nodes.job import Job, Launch
-from treepo.launch.options import Options, with_nodes
 from treepo.launch.nodes.ray_node import Resources, check_folder
 from treepo.launch.nodes.run import run
+from treepo.launch.options import Options, with_nodes
 from treepo.start.memory import describe_servers
 from treepo.start.model_shape import read_shape
 

@@ -10,10 +10,10 @@ from treepo.config.load import adopt_environment, compose, resolve
 from treepo.launch.cluster import detect
 from treepo.launch.dry_run import dry_run
 from treepo.launch.nodes.job import Job, Launch
-from treepo.launch.options import Options, with_nodes
-from treepo.launch.pools import extra_nodes
 from treepo.launch.nodes.ray_node import Resources, check_folder
 from treepo.launch.nodes.run import run
+from treepo.launch.options import Options, with_nodes
+from treepo.launch.pools import extra_nodes
 from treepo.start.memory import estimate
 from treepo.start.model_shape import read_shape
 from treepo.start.resumption import nothing_left

@@ -48,7 +48,7 @@ WITHIN: dict[str, dict[str, set[str]]] = {
         "nodes": {"cluster", "schedulers"},
         "options": {"cluster", "nodes"},
         "dry_run": {"nodes"},
-        "command": {"cluster", "dry_run", "nodes", "options", "pools"},
+        "training": {"cluster", "dry_run", "nodes", "options", "pools"},
         "evaluation": {"cluster", "dry_run", "nodes", "options", "pools"},
         "__init__": set(),
     },

@@ -81,7 +81,7 @@ def test_code_on_the_page_of_an_own_task_is_the_examples() -> None:
 @pytest.mark.parametrize("command", re.findall(r"^.*--config-dir recipe/own_task.*$", OWN_TASK, flags=re.MULTILINE))
 def test_the_examples_commands_pass_the_checks_before_the_start(command: str, tmp_path: Path) -> None:
     words = shlex.split(command, comments=True)
-    name = words[words.index("--config-name" if "--config-name" in words else "--preset") + 1]
+    name = words[words.index("--preset") + 1]
     train, held_out = write_task(tmp_path, train=64, held_out=8)
     own = [
         f"data.train_files=[{train}]",

@@ -25,7 +25,7 @@ def overrides(command: str) -> list[str]:
 
 def preset(command: str) -> str:
     words = shlex.split(command)
-    return words[words.index("--config-name") + 1] if "--config-name" in words else "cpu_quickstart"
+    return words[words.index("--preset") + 1] if "--preset" in words else "cpu_quickstart"
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if overrides(command)])
@@ -33,7 +33,7 @@ def test_every_override_in_the_readme_composes_and_is_valid(command: str) -> Non
     tree_options(compose(preset(command), overrides(command)))
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "main_treepo" in command])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("treepo train ")])
 def test_every_training_command_in_the_readme_passes_the_checks_before_the_start(command: str, tmp_path: Path) -> None:
     model, table = write_tiny_model(tmp_path / "model"), write_sums(tmp_path / "sums.parquet", 1024, seed=0)
     # A context that is long enough for the lengths of the commands.
