@@ -47,6 +47,8 @@ def check_evaluation(
     config_dir: given.ConfigDir = None,
     model: given.EvaluatedModel = None,
     benchmark: given.Benchmarks = None,
+    limit: given.Limit = None,
+    template: given.Template = None,
     sampling: given.Sampling = None,
     divergence: given.Divergences = None,
     model_shape: given.ModelShape = None,
@@ -60,7 +62,10 @@ def check_evaluation(
 
     options = Options(
         preset=preset,
-        overrides=(*evaluation_overrides(model, benchmark, sampling, divergence), *(overrides or ())),
+        overrides=(
+            *evaluation_overrides(model, benchmark, limit, template, sampling, divergence),
+            *(overrides or ()),
+        ),
         config_dir=config_dir,
     )
     return evaluation.check_evaluation(options, model_shape=model_shape, accelerator_gib=accelerator_gib)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from treepo.commands.options import ConfigDir, EvaluationPreset, OnlyCheck, Overrides, PrintConfig
+from treepo.commands.options import ConfigDir, EvaluationPreset, Limit, OnlyCheck, Overrides, PrintConfig
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -19,6 +19,7 @@ def evaluate(
     config_dir: ConfigDir = None,
     cfg: PrintConfig = None,
     check: OnlyCheck = False,
+    limit: Limit = None,
 ) -> int:
     """Evaluates a model in a Ray cluster: one that runs already, or its own on this machine.
 
@@ -37,7 +38,8 @@ def evaluate(
     from treepo.processes import signals_interrupt
     from treepo.start.socket_paths import check_ray_folder
 
-    config = compose_evaluation(preset, overrides or [], config_dir=config_dir)
+    first = [] if limit is None else [f"evaluation.max_questions={limit}"]
+    config = compose_evaluation(preset, [*first, *(overrides or [])], config_dir=config_dir)
     if cfg:
         sys.stdout.write(OmegaConf.to_yaml(config))
         return 0

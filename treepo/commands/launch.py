@@ -62,6 +62,8 @@ def launch_evaluation(
     config_dir: given.ConfigDir = None,
     model: given.EvaluatedModel = None,
     benchmark: given.Benchmarks = None,
+    limit: given.Limit = None,
+    template: given.Template = None,
     sampling: given.Sampling = None,
     divergence: given.Divergences = None,
     dry_run: given.DryRun = False,
@@ -81,7 +83,10 @@ def launch_evaluation(
 
     options = Options(
         preset=preset,
-        overrides=(*evaluation_overrides(model, benchmark, sampling, divergence), *(overrides or ())),
+        overrides=(
+            *evaluation_overrides(model, benchmark, limit, template, sampling, divergence),
+            *(overrides or ()),
+        ),
         config_dir=config_dir,
         limits=Limits(join=join_limit, lost=lost_limit, stop=stop_limit),
     )
@@ -102,7 +107,12 @@ def training_overrides(model: str | None, train: Sequence[str] | None, held_out:
 
 
 def evaluation_overrides(
-    model: str | None, benchmarks: Sequence[str] | None, sampling: str | None, divergences: Sequence[str] | None
+    model: str | None = None,
+    benchmarks: Sequence[str] | None = None,
+    limit: int | None = None,
+    template: str | None = None,
+    sampling: str | None = None,
+    divergences: Sequence[str] | None = None,
 ) -> list[str]:
     """The overrides that the short forms of an evaluation stand for."""
     from treepo.config.load import hydra_quote
@@ -110,6 +120,10 @@ def evaluation_overrides(
     words = [f"evaluation.model={hydra_quote(model)}"] if model else []
     if benchmarks:
         words.append(f"evaluation.benchmarks=[{','.join(map(hydra_quote, benchmarks))}]")
+    if limit is not None:
+        words.append(f"evaluation.max_questions={limit}")
+    if template:
+        words.append(f"evaluation.prompt_template={hydra_quote(template)}")
     if sampling:
         words.append(f"evaluation.sampling={sampling}")
     if divergences:

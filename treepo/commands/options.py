@@ -56,6 +56,17 @@ Benchmarks = Annotated[
     list[str] | None,
     typer.Option("--benchmark", metavar="NAME", help="a set or a parquet file; may be repeated"),
 ]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", help="short for evaluation.max_questions=N: a smoke run")
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="TEMPLATE",
+        help="short for evaluation.prompt_template=...: ours, qwen, final_answer, none, or a file",
+    ),
+]
 Sampling = Annotated[
     str | None,
     typer.Option("--sampling", metavar="HOW", help="short for evaluation.sampling=...: independent, tree, both"),

@@ -75,9 +75,10 @@ def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_short_forms_are_hydra_overrides() -> None:
-    words = evaluation_overrides("/m,1/a b", ["/t/a b.parquet", "math_500"], "tree", ["2", "8"])
+    words = evaluation_overrides("/m,1/a b", ["/t/a b.parquet", "math_500"], 5, "qwen", "tree", ["2", "8"])
     found = prepare(Options(preset="avg16", overrides=tuple(words)), ("evaluate",), {})[1].evaluation
     assert (found.model, list(found.benchmarks)) == ("/m,1/a b", ["/t/a b.parquet", "math_500"])
+    assert (found.max_questions, found.prompt_template) == (5, "qwen")
     assert (found.sampling, list(found.divergences)) == ("tree", [2, 8])
 
 
@@ -151,7 +152,7 @@ def test_a_folder_that_holds_another_evaluation_is_refused_before_anything_is_lo
     base = ["--preset", "quickstart", "--dry-run", "--model", str(model), f"run_dir={tmp_path / 'run'}"]
     base += ["--benchmark", str(tmp_path / "sums.parquet")]
     own = [
-        *evaluation_overrides(str(model), [str(tmp_path / "sums.parquet")], None, None),
+        *evaluation_overrides(str(model), [str(tmp_path / "sums.parquet")]),
         f"run_dir={tmp_path / 'run'}",
     ]
     setup = check(prepare(Options(preset="quickstart", overrides=tuple(own)), ("evaluate",), {})[1])
