@@ -22,6 +22,7 @@ COMMANDS = {
     "launch": "A training or an evaluation on one node or many.",
     "report": "The report of an evaluation, written again.",
     "compare": "Two evaluations against each other.",
+    "export": "The samples of an evaluation as logs of Inspect.",
     "view": "Dumped trees as a page.",
 }
 """Every command with its line in the list; each is the file of that name."""

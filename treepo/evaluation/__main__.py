@@ -9,6 +9,7 @@ from rich.console import Console
 from treepo.config import ConfigError
 from treepo.evaluation.count.compare import compare_runs
 from treepo.evaluation.keep.export import write_parquet
+from treepo.evaluation.keep.inspect_log import write_inspect_logs
 from treepo.evaluation.keep.store import StoredRun
 from treepo.evaluation.show.comparison_tables import comparison_tables
 from treepo.evaluation.show.console import show_table
@@ -38,6 +39,20 @@ def report(
     for table in run_tables(written.summary, written.arms, ())[:2]:
         show_table(console, table)
     paths = [written.markdown, written.page, written.results, *(write_parquet(stored) if parquet else [])]
+    for path in paths:
+        console.print(path, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="where to write; by default RUN/inspect")] = None,
+) -> None:
+    """Writes the samples as logs of Inspect, one per benchmark and sampling; needs inspect_ai."""
+    try:
+        paths = write_inspect_logs(_stored(run), out or run / "inspect")
+    except ValueError as error:
+        raise _refusal(error) from error
     for path in paths:
         console.print(path, soft_wrap=True)
 

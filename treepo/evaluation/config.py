@@ -38,6 +38,7 @@ _FOLLOWS = {
     "top_k": "top_k",
     "prompt_length": "prompt_length",
     "response_length": "response_length",
+    "full_determinism": "deterministic",
 }
 
 

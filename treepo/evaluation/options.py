@@ -1,10 +1,18 @@
 """The options of an evaluation, ``evaluation.*``, typed."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from treepo.evaluation.keep.records import INDEPENDENT, tree_label
+
+LOGGERS: Mapping[str, str | None] = {
+    **{name: name for name in ("wandb", "tensorboard", "mlflow", "swanlab", "trackio", "clearml")},
+    "file": None,
+    "console": None,
+}
+"""Loggers of verl 0.9.1 (``verl.utils.tracking``) that take numbers alone, and the package that each needs."""
 
 
 class Sampling(StrEnum):
@@ -73,6 +81,11 @@ class EvaluationConfig(BaseModel):
         default=True,
         description="Whether every request draws from its own seed, so that runs repeat; slower on accelerators.",
     )
+    deterministic: bool = Field(
+        default=False,
+        description="Whether vLLM computes the same whatever else is in the batch (verl's `rollout.full_determinism`); "
+        "slower, and GPUs alone.",
+    )
     log_probs: bool = Field(default=False, description="Whether every token's log-probability is kept.")
     nodes: int = Field(default=1, ge=1, description="Nodes; the launcher sets it to the scheduler's number.")
     accelerators_per_node: int = Field(default=1, ge=1, description="Accelerators of a node.")
@@ -95,6 +108,15 @@ class EvaluationConfig(BaseModel):
     reward_threshold: float = Field(
         default=1.0, description="Least `acc`, or else score, of a right answer; for `reward_function`."
     )
+    loggers: tuple[str, ...] = Field(
+        default=(),
+        description="Loggers of verl that get the results: `wandb`, `tensorboard`, `mlflow`, `swanlab`, `trackio`, "
+        "`clearml`, `file`, `console`.",
+    )
+    project_name: str = Field(default="treepo", description="Project that the loggers write to.")
+    experiment_name: str | None = Field(
+        default=None, description="Name of the run for the loggers; null: the name of `run_dir`."
+    )
     max_failures: int = Field(
         default=16, ge=0, description="Prompts that may fail before the run ends; the same command asks them again."
     )
@@ -109,6 +131,14 @@ class EvaluationConfig(BaseModel):
                 f"evaluation.reward_threshold={self.reward_threshold} is refused: nothing reads it without "
                 "evaluation.reward_function"
             )
+        if self.deterministic and not self.seeded_requests:
+            raise ValueError(
+                "evaluation.deterministic=true is refused with evaluation.seeded_requests=false: every sample of a "
+                "server would draw from one seed, and be the same"
+            )
+        if unknown := [name for name in self.loggers if name not in LOGGERS]:
+            known = ", ".join(LOGGERS)
+            raise ValueError(f"evaluation.loggers={list(self.loggers)} is refused: {unknown[0]} is none of {known}")
         if self.top_k == 0:
             raise ValueError("evaluation.top_k=0 is refused: give at least 1, or -1 for all tokens")
         if self.trees:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from treepo.evaluation.config import TREE_OPTIONS, settle, tree_options
 from treepo.evaluation.keep.plans import refuse_other
 from treepo.evaluation.keep.records import MAX_QUESTIONS, TOO_LONG, BenchmarkPlan, RunPlan, to_plain
 from treepo.evaluation.keep.store import StoredRun
-from treepo.evaluation.options import EvaluationConfig, Sampling
+from treepo.evaluation.options import LOGGERS, EvaluationConfig, Sampling
 
 _DECIDING = (
     "temperature",
@@ -90,6 +91,12 @@ def check(config: DictConfig) -> Setup:
     trees = tree_options(config, options)
     model = find_model(options.model)
     _check_revision(options, model)
+    _check_loggers(options)
+    if options.deterministic and config.ray_kwargs.ray_init.runtime_env.env_vars.get("VERL_PLATFORM") == "cpu":
+        raise ConfigError(
+            "evaluation.deterministic=true is refused without a GPU: vLLM has its batch-invariant kernels for GPUs "
+            "alone; on a CPU leave it false"
+        )
     check_model(model, longest=options.prompt_length + options.response_length)
     files = find_benchmarks(options.benchmarks, Path(options.data_dir).expanduser())
     setup = Setup(
@@ -106,6 +113,13 @@ def check(config: DictConfig) -> Setup:
     )
     _check_folder(setup)
     return setup
+
+
+def _check_loggers(options: EvaluationConfig) -> None:
+    for name in options.loggers:
+        package = LOGGERS[name]
+        if package is not None and find_spec(package) is None:
+            raise ConfigError(f"evaluation.loggers has {name}, which is not installed: `pip install {package}`")
 
 
 def _check_revision(options: EvaluationConfig, model: ModelSource) -> None:
@@ -221,6 +235,8 @@ def _known(setup: Setup) -> dict[str, Any]:
     if setup.own_reward is not None:
         reward = setup.own_reward
         found["reward_function"] = {"name": reward.name, "digest": reward.digest, "threshold": reward.threshold}
+    if setup.options.deterministic:
+        found["deterministic"] = True
     if setup.options.max_questions is not None:
         found[MAX_QUESTIONS] = setup.options.max_questions
     found["dtype"] = str(setup.config.actor_rollout_ref.rollout.dtype)

@@ -16,12 +16,14 @@ from treepo.evaluation.ask.hub_model import fetch_model
 from treepo.evaluation.ask.run import evaluate
 from treepo.evaluation.ask.setup import Prepared, Setup, prepare, work_of
 from treepo.evaluation.ask.work import EvaluationError, Failure
+from treepo.evaluation.count.flat import flat_metrics
 from treepo.evaluation.keep.export import write_parquet
 from treepo.evaluation.show.progress import ConsoleProgress
 from treepo.evaluation.show.report import Report, write_report
 from treepo.processes import heeded
 from treepo.rewards.judge import Judge
 from treepo.verl.serving.merging import merged
+from treepo.verl.serving.tracking import track
 
 T = TypeVar("T")
 
@@ -85,6 +87,8 @@ def run_evaluation(setup: Setup, console: Console) -> Outcome:
     stored = StoredRun(folder)
     report = write_report(stored, folder)
     write_parquet(stored)
+    if setup.options.loggers:
+        track(setup.options, folder, stored.plan, flat_metrics(report.summary))
     return Outcome(report=report, failures=tuple(failures), generated=lacking > 0)
 
 

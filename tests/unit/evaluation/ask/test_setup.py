@@ -8,7 +8,7 @@ import pytest
 
 from treepo.config import ConfigError
 from treepo.evaluation import RunWriter
-from treepo.evaluation.ask import hub_model
+from treepo.evaluation.ask import hub_model, setup
 from treepo.evaluation.ask.hub_model import fetch_model
 from treepo.evaluation.ask.setup import Setup, check, prepare
 from treepo.evaluation.config import compose_evaluation
@@ -53,9 +53,9 @@ def checked(*overrides: str) -> Setup:
     return check(compose_evaluation("quickstart", overrides))
 
 
-def begin(setup: Setup) -> None:
+def begin(of: Setup) -> None:
     """Begins a run without a sample."""
-    with RunWriter(Path(setup.config.run_dir), prepare(setup, setup.model.folder, Tokens()).plan):
+    with RunWriter(Path(of.config.run_dir), prepare(of, of.model.folder, Tokens()).plan):
         pass
 
 
@@ -93,8 +93,8 @@ def test_a_run_goes_on_with_the_same_options_alone(words: list[str], first: str,
 
 
 def test_a_run_that_was_begun_before_these_options_goes_on(words: list[str]) -> None:
-    setup = checked(*words)
-    options = prepare(setup, setup.model.folder, Tokens()).plan.options
+    checked_setup = checked(*words)
+    options = prepare(checked_setup, checked_setup.model.folder, Tokens()).plan.options
     assert not {"max_questions", "prompt_template", "reward_function", "model_revision"} & set(options)
 
 
@@ -131,8 +131,10 @@ def test_a_model_of_the_hub_is_one_commit_and_another_one_is_another_run(
         return str(folder)
 
     monkeypatch.setattr(hub_model, "snapshot_download", snapshot)
-    setup = checked(*words, "evaluation.model=some/model", "evaluation.model_revision=v1")
-    plans = [prepare(setup, fetch_model(setup.model.name, revision), Tokens()).plan for revision in ("v1", "v1", "v2")]
+    checked_setup = checked(*words, "evaluation.model=some/model", "evaluation.model_revision=v1")
+    revisions = ("v1", "v1", "v2")
+    folders = [fetch_model(checked_setup.model.name, revision) for revision in revisions]
+    plans = [prepare(checked_setup, folder, Tokens()).plan for folder in folders]
     assert asked == [("some/model", "v1"), ("some/model", "v1"), ("some/model", "v2")]
     assert plans[0] == plans[1]
     assert plans[0].options["model_revision"] == "commit-of-v1"
@@ -153,3 +155,26 @@ def test_a_model_that_cannot_be_downloaded_is_one_line(monkeypatch: pytest.Monke
     )
     with pytest.raises(ConfigError, match=line):
         fetch_model("a/b", "v1")
+
+
+def test_determinism_needs_a_gpu(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.deterministic=true is refused without a GPU"):
+        checked(*words, "evaluation.deterministic=true")
+
+
+def test_a_logger_that_is_not_installed_is_one_line(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "find_spec", lambda name: None if name == "wandb" else object())
+    assert checked(*words, "evaluation.loggers=[tensorboard]").options.loggers == ("tensorboard",)
+    with pytest.raises(ConfigError, match=r"evaluation\.loggers has wandb, which is not installed"):
+        checked(*words, "evaluation.loggers=[wandb]")
+
+
+def test_loggers_write_into_the_runs_folder_unless_the_environment_says_where(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TENSORBOARD_DIR", raising=False)
+    monkeypatch.setenv("WANDB_DIR", "/own")
+    config = checked(*words).config
+    variables = config.ray_kwargs.ray_init.runtime_env.env_vars
+    assert f"{config.run_dir}/tensorboard" == variables.TENSORBOARD_DIR
+    assert variables.WANDB_DIR == "/own"

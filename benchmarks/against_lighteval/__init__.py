@@ -1,0 +1,1 @@
+"""Our verdicts beside those of lighteval, on the same samples."""
