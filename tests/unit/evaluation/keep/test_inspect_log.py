@@ -2,7 +2,6 @@
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +59,10 @@ def test_without_inspect_there_is_one_line(run: StoredRun, tmp_path: Path, monke
         write_inspect_logs(run, tmp_path / "out")
 
 
-@pytest.mark.skipif(find_spec("inspect_ai") is None, reason="inspect_ai is not installed")
 def test_inspect_reads_what_its_writer_wrote(run: StoredRun, tmp_path: Path) -> None:
-    from inspect_ai.log import read_eval_log
-
+    log: Any = pytest.importorskip("inspect_ai.log")
     (path,) = write_inspect_logs(run, tmp_path / "out")
-    found = read_eval_log(str(path))
+    found = log.read_eval_log(str(path))
     assert [(one.id, one.epoch, one.scores["treepo"].value) for one in found.samples] == [
         *(("q0", 1, "C"), ("q0", 2, "I"), ("q1", 1, "C"), ("q1", 2, "I")),
     ]
