@@ -55,6 +55,7 @@ def worker(rewards: Rewards) -> Any:
     made.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"n": WIDTH}}})
     made.processor, made.mm_processor_kwargs, made.distillation_enabled = None, None, False
     made.reward_loop_worker_handles = [rewards]
+    made._own_environment = False
 
     async def run_agent_loop(
         sampling_params: dict[str, Any], *, trajectory: dict[str, Any], trace: bool, agent_name: str, **kwargs: Any
@@ -79,7 +80,13 @@ def worker(rewards: Rewards) -> Any:
 async def post(made: Any, queue: InMemoryQueue, uid: str) -> None:
     """A prompt's way through the worker."""
     queue.kv_batch_put([uid], "train", [{"is_prompt": True, "status": "pending", "global_steps": 1}])
-    prompt = {"uid": uid, "raw_prompt": [{"role": "user", "content": "1 plus 1?"}], "index": 0, "global_steps": 1}
+    prompt = {
+        "agent_name": "single_turn_agent",
+        "uid": uid,
+        "raw_prompt": [{"role": "user", "content": "1 plus 1?"}],
+        "index": 0,
+        "global_steps": 1,
+    }
     await made._run_prompt(prompt, {}, trajectory={"validate": False})
 
 

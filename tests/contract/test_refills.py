@@ -16,7 +16,8 @@ from tiny_stack import compose_tiny, write_tiny_model
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 
 from treepo.tree.randomness import RequestSeeds, prompt_stream
-from treepo.verl.rollout.agent_loop import TreeAgentLoopManager, prompt_name
+from treepo.verl.rollout.agent_loop import TreeAgentLoopManager
+from treepo.verl.rollout.occurrences import prompt_name
 from treepo.verl.training.trainer import TRAINERS
 
 BATCH = 4

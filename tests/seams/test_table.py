@@ -21,6 +21,11 @@ ATTRIBUTES = {
     "_admitting",
     # transformers' name of a model's attention.
     "_attn_implementation",
+    # verl's agent loop with tools: those of one prompt, in its __init__, run and _call_tool.
+    "_active_tools",
+    "_active_tool_schemas",
+    # verl's registry of tool parsers, in get_tool_parser.
+    "_registry",
     # verl's registry of the trainer's end of a server, in get_rollout_class.
     "_ROLLOUT_REGISTRY",
 }

@@ -221,7 +221,7 @@ class EnvironmentConfig(_Options):
     name: str | None = Field(
         default=None,
         pattern=CLASS_PATH,
-        description="What answers the turns, as module:Class of an Environment. Refused by trainings and evaluations.",
+        description="What answers the turns, as module:Class of an Environment; null: nothing, or verl's own tools.",
     )
     fork: EnvironmentFork = Field(default=EnvironmentFork.REPLAY, description="How the state behind a turn is copied.")
     timeout: float = Field(default=120.0, gt=0, description="Seconds for one call of an environment or a tool.")

@@ -1,7 +1,7 @@
 """Conversations with an environment, along every path of a tree."""
 
 from treepo.environment.branches import Branches, EnvironmentStartError
-from treepo.environment.conversation import Conversation
+from treepo.environment.conversation import Conversation, cut_text
 from treepo.environment.open_limit import OpenLimit
 from treepo.environment.protocol import Environment, Observation, Turn
 from treepo.environment.states import BranchCounts, BranchState, Reply
@@ -21,4 +21,5 @@ __all__ = [
     "Reply",
     "Talk",
     "Turn",
+    "cut_text",
 ]

@@ -22,6 +22,11 @@ class ConversationState:
     branch: BranchState
     messages: Messages
 
+    @property
+    def turn_rewards(self) -> tuple[float | None, ...]:
+        """The turns' own rewards, shape [turns]."""
+        return self.branch.rewards
+
 
 class Conversation:
     """Answers turns with an environment; see :class:`treepo.environment.Talk`.

@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 from treepo.config import ConfigError, TreePOConfig
 from treepo.config.policies import RolloutBackend
 from treepo.datasets.parquet import column_values
+from treepo.start.environment import check_turns
 from treepo.start.model import read_json
 from treepo.verl.rollout.backend import backend
 
 _ROLLOUT = "actor_rollout_ref.rollout"
 _SERVERS = ("vllm", "sglang")
-_LOOP = "single_turn_agent"
 # Below it vLLM takes the likeliest token.
 _GREEDY = 1e-5
 
@@ -28,12 +28,8 @@ def check_rollout(config: DictConfig, options: TreePOConfig) -> None:
     Raises:
         ConfigError: Something cannot work; the text is one line that names the option and the remedy.
     """
-    if options.environment.name is not None:
-        raise ConfigError(
-            f"treepo.environment.name={options.environment.name} is refused: a training grows no trees of turns yet; "
-            "leave it null, and grow them with treepo.rollout.TurnEngine over an engine"
-        )
     _check_server(config, options)
+    check_turns(config, options)
     _check_prompts(config)
     _check_length(config)
     if backend(config, options) is RolloutBackend.IN_ENGINE:
@@ -79,18 +75,7 @@ def _check_server(config: DictConfig, options: TreePOConfig) -> None:
 
 
 def _check_prompts(config: DictConfig) -> None:
-    """A tree answers a text with one response; tools, turns and pictures would be left out of the training silently."""
-    rollout = config.actor_rollout_ref.rollout
-    if rollout.multi_turn.enable:
-        raise ConfigError(
-            f"{_ROLLOUT}.multi_turn.enable=true is refused: a tree is one turn without tools; set it to false"
-        )
-    loop = rollout.agent.default_agent_loop
-    if loop != _LOOP:
-        raise ConfigError(
-            f"{_ROLLOUT}.agent.default_agent_loop={loop} is refused: training prompts become trees, which no other "
-            f"agent loop grows; set it to {_LOOP}"
-        )
+    """Trees are text: a picture would be left out of the training silently."""
     files = config.data.train_files
     for path in [files] if isinstance(files, str) else files:
         _check_rows(Path(path).expanduser(), config)
@@ -104,12 +89,6 @@ def _check_rows(path: Path, config: DictConfig) -> None:
             raise ConfigError(
                 f"data.train_files: {path} row {row} has {column} (data.{key}): trees grow from text alone; train on "
                 "other rows"
-            )
-    for row, loop in enumerate(column_values(path, "agent_name")):
-        if loop not in (None, _LOOP):
-            raise ConfigError(
-                f"data.train_files: {path} row {row} asks for the agent loop {loop} (agent_name): training prompts "
-                f"become trees; leave the column out, or write {_LOOP}"
             )
 
 

@@ -21,6 +21,7 @@ class Row:
         log_probs: Log-probability of each when it was sampled, shape [length].
         path: Its way through the tree; as long as the response.
         node_versions: First and last version of the weights that decoded each node, shape [nodes].
+        observed: How many of each node's tokens, its last ones, an environment or a tool wrote, shape [nodes].
         reason: Why it ended.
         finish_step: The step of its prompt at which it ended, from 1.
         from_fallback: Whether it grew out of a fallback.
@@ -30,6 +31,7 @@ class Row:
     log_probs: Sequence[float]
     path: NodePath
     node_versions: Sequence[tuple[int, int]]
+    observed: Sequence[int]
     reason: FinishReason
     finish_step: int
     from_fallback: bool
@@ -74,11 +76,11 @@ def tree_from_rows(
             raise ValueError(
                 f"prompt {prompt_id}, row {number}: tokens, log_probs and path disagree on the length {lengths}"
             )
-        if len(row.node_versions) != len(row.path.node_ids):
-            raise ValueError(
-                f"prompt {prompt_id}, row {number}: {len(row.path.node_ids)} nodes with weight versions of "
-                f"{len(row.node_versions)}"
-            )
+        for what, entries in (("weight versions", row.node_versions), ("observations", row.observed)):
+            if len(entries) != len(row.path.node_ids):
+                raise ValueError(
+                    f"prompt {prompt_id}, row {number}: {len(row.path.node_ids)} nodes with {what} of {len(entries)}"
+                )
         path: list[Node] = []
         for node in _cut(row):
             # Log-probs may differ in the last bits where a batch was computed anew; the tokens may not.
@@ -97,8 +99,14 @@ def tree_from_rows(
 
 
 def _cut(row: Row) -> Iterator[Node]:
-    for (node, place), versions in zip(row.path.spans(), row.node_versions, strict=True):
-        yield Node(id=node, tokens=row.tokens[place], log_probs=row.log_probs[place], weight_versions=versions)
+    for (node, place), versions, observed in zip(row.path.spans(), row.node_versions, row.observed, strict=True):
+        yield Node(
+            id=node,
+            tokens=row.tokens[place],
+            log_probs=row.log_probs[place],
+            weight_versions=versions,
+            observed=observed,
+        )
 
 
 def tree_record(
@@ -178,19 +186,20 @@ def _add_nodes(
                 tokens=tuple(node.tokens),
                 pieces=None if piece is None else tuple(piece(token) for token in node.tokens),
                 log_probs=tuple(node.log_probs),
+                observed=node.observed,
                 weight_versions=node.weight_versions,
             )
         parent, start = node.id, start + node.length
 
 
 def _per_node(trajectory: Trajectory, advantages: Sequence[float]) -> tuple[float | tuple[float, ...], ...]:
-    """The advantages of a response by node, one number where a node's are all the same."""
+    """The advantages of a response by node, one number where those of its written tokens are all the same."""
     if len(advantages) != trajectory.length:
         raise ValueError(f"a trajectory of {trajectory.length} tokens has {len(advantages)} advantages")
     entries: list[float | tuple[float, ...]] = []
-    for _, place in trajectory.path.spans():
+    for node, (_, place) in zip(trajectory.nodes, trajectory.path.spans(), strict=True):
         own = tuple(float(value) for value in advantages[place])
-        entries.append(own[0] if len(set(own)) == 1 else own)
+        entries.append(own[0] if len(set(own[: node.written])) == 1 else own)
     return tuple(entries)
 
 

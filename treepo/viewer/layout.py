@@ -26,7 +26,8 @@ class Block:
 
     Attributes:
         node: The node.
-        advantage: Mean over its tokens and over the trajectories through it; None without advantages.
+        advantage: Mean over the tokens that the model wrote, and over the trajectories through it; None without
+            advantages.
     """
 
     node: NodeRecord
@@ -66,16 +67,18 @@ class Run:
 
 def lay_out(record: TreeRecord) -> list[Run]:
     """The runs that start at the root, each with all that hangs from it."""
+    known = {node.id: node for node in record.nodes}
     children: dict[int | None, list[NodeRecord]] = defaultdict(list)
     for node in record.nodes:
         children[node.parent].append(node)
     leaves: dict[int, list[Leaf]] = defaultdict(list)
     through: dict[int, list[tuple[TrajectoryRecord, float | None]]] = defaultdict(list)
     for number, trajectory in enumerate(record.trajectories):
-        own = _per_node(trajectory)
+        path = [known[node] for node in trajectory.path.node_ids]
+        own = _per_node(trajectory, path)
         for node, advantage in zip(trajectory.path.node_ids, own, strict=True):
             through[node].append((trajectory, advantage))
-        leaf = Leaf(number=number, trajectory=trajectory, advantage=_leaf_advantage(trajectory, own))
+        leaf = Leaf(number=number, trajectory=trajectory, advantage=_leaf_advantage(path, own))
         leaves[trajectory.path.node_ids[-1]].append(leaf)
     # Children stand behind their parents, so that from the back a run finds those that hang from it; no recursion,
     # which a long response in short segments would exhaust.
@@ -128,17 +131,19 @@ def _rows(record: TreeRecord, children: dict[int | None, list[NodeRecord]]) -> d
     return rows
 
 
-def _per_node(trajectory: TrajectoryRecord) -> list[float | None]:
+def _per_node(trajectory: TrajectoryRecord, path: Sequence[NodeRecord]) -> list[float | None]:
     if trajectory.advantages is None:
-        return [None] * len(trajectory.path.node_ids)
-    return [fmean(own) if isinstance(own, tuple) else own for own in trajectory.advantages]
+        return [None] * len(path)
+    return [
+        fmean(own[: node.written]) if isinstance(own, tuple) else own
+        for node, own in zip(path, trajectory.advantages, strict=True)
+    ]
 
 
-def _leaf_advantage(trajectory: TrajectoryRecord, per_node: Sequence[float | None]) -> float | None:
-    """The mean over all tokens of the trajectory."""
-    path = trajectory.path
-    known = [(own, length) for own, length in zip(per_node, path.node_lengths, strict=True) if own is not None]
-    return sum(own * length for own, length in known) / path.length if known else None
+def _leaf_advantage(path: Sequence[NodeRecord], per_node: Sequence[float | None]) -> float | None:
+    """The mean over all tokens of the trajectory that the model wrote."""
+    known = [(own, node.written) for node, own in zip(path, per_node, strict=True) if own is not None]
+    return sum(own * count for own, count in known) / sum(count for _, count in known) if known else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from treepo.tree import FinishReason, Node, NodePath, Trajectory, Tree, TreeStats
 
-VERSION = 2
+VERSION = 3
 """Rises whenever a reader of the format has to change."""
 
 
@@ -49,6 +49,7 @@ class NodeRecord(_Part):
         tokens: Token ids, shape [n] with n >= 1.
         pieces: The text of every token, shape [n]; None where it was not asked for.
         log_probs: Log-probability of each token when it was sampled, shape [n].
+        observed: How many of the tokens, the last ones, an environment or a tool wrote.
         weight_versions: First and last version of the weights that sampled it.
     """
 
@@ -60,7 +61,13 @@ class NodeRecord(_Part):
     tokens: tuple[int, ...] = Field(min_length=1)
     pieces: tuple[str, ...] | None = None
     log_probs: tuple[float, ...]
+    observed: int = Field(default=0, ge=0)
     weight_versions: tuple[int, int]
+
+    @property
+    def written(self) -> int:
+        """Tokens that the model wrote: the first ones."""
+        return len(self.tokens) - self.observed
 
 
 class TrajectoryRecord(_Part):
@@ -73,8 +80,8 @@ class TrajectoryRecord(_Part):
         from_fallback: Whether it grew out of a fallback.
         reward: Its scalar reward.
         reward_extra: Further fields of the reward function.
-        advantages: One entry per node: a number where all its tokens have the same advantage, else one number per
-            token. None where there are no advantages.
+        advantages: One entry per node: a number where all tokens that the model wrote have the same advantage, else one
+            number per token. None where there are no advantages.
     """
 
     path: NodePath
@@ -90,7 +97,7 @@ class TreeRecord(_Part):
     """One prompt's tree.
 
     Attributes:
-        version: Of the format.
+        version: Of the format; in version 2 nothing is observed.
         step: The training step.
         prompt: The root.
         nodes: Every node once, parents before their children.
@@ -98,7 +105,7 @@ class TreeRecord(_Part):
         stats: What growing the tree took: the fields of `treepo.tree.TreeStats`, and whatever the trainer adds.
     """
 
-    version: Literal[2]
+    version: Literal[2, 3]
     step: int
     prompt: PromptRecord
     nodes: tuple[NodeRecord, ...]
@@ -126,7 +133,11 @@ class TreeRecord(_Part):
         """
         nodes = {
             node.id: Node(
-                id=node.id, tokens=node.tokens, log_probs=node.log_probs, weight_versions=node.weight_versions
+                id=node.id,
+                tokens=node.tokens,
+                log_probs=node.log_probs,
+                weight_versions=node.weight_versions,
+                observed=node.observed,
             )
             for node in self.nodes
         }
@@ -164,6 +175,8 @@ def _check_node(node: NodeRecord, known: Mapping[int, NodeRecord]) -> None:
         raise ValueError(f"node {node.id} occurs twice")
     if len(node.log_probs) != len(node.tokens):
         raise ValueError(f"node {node.id} has {len(node.tokens)} tokens and {len(node.log_probs)} log_probs")
+    if node.observed >= len(node.tokens):
+        raise ValueError(f"node {node.id} has {len(node.tokens)} tokens, none of which the model wrote")
     if node.pieces is not None and len(node.pieces) != len(node.tokens):
         raise ValueError(f"node {node.id} has {len(node.tokens)} tokens and {len(node.pieces)} pieces")
     depth, start = 1, 0

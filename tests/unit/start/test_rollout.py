@@ -62,8 +62,8 @@ def test_a_sound_rollout_passes(folder: Path) -> None:
         (["temperature=1e-6"], "raise it, the published run has 1.0"),
         (["enable_rollout_routing_replay=true"], "set it to false"),
         (["full_determinism=true"], "full_determinism=true is refused with trainer.device=cpu"),
-        (["multi_turn.enable=true"], "a tree is one turn without tools"),
-        (["agent.default_agent_loop=tool_agent"], "set it to single_turn_agent"),
+        (["multi_turn.enable=true"], "nothing answers the model's turns"),
+        (["agent.default_agent_loop=own_loop"], "set it to single_turn_agent, or to tool_agent for verl's tools"),
         (["max_model_len=100"], "need 256"),
         (["enable_prefix_caching=false"], "set it to true"),
         (["disaggregation.enabled=true"], "set treepo.rollout.backend=portable"),
@@ -72,11 +72,6 @@ def test_a_sound_rollout_passes(folder: Path) -> None:
 def test_what_trees_cannot_do_is_one_line_with_its_remedy(folder: Path, overrides: list[str], words: str) -> None:
     line = refused(composed(folder, *(f"{ROLLOUT}.{override}" for override in overrides)))
     assert words in line
-
-
-def test_an_environment_is_refused_by_a_training(folder: Path) -> None:
-    said = refused(composed(folder, "treepo.environment.name=turn_scenes:Adder"))
-    assert said.startswith("treepo.environment.name=turn_scenes:Adder is refused: ")
 
 
 def test_the_engines_backend_asks_for_vllm(folder: Path) -> None:
@@ -102,8 +97,8 @@ def test_a_model_whose_context_is_too_short_is_refused_where_nothing_else_limits
 def test_rows_with_pictures_or_another_agent_loop_are_refused_by_number(folder: Path) -> None:
     pictures = with_column(folder, "images", [None] * 5 + [["a.png"]] + [None] * 2)
     assert f"{pictures} row 5 has images (data.image_key)" in refused(composed(folder, table=pictures))
-    loops = with_column(folder, "agent_name", ["single_turn_agent"] * 3 + ["tool_agent"] * 5)
-    assert f"{loops} row 3 asks for the agent loop tool_agent" in refused(composed(folder, table=loops))
+    loops = with_column(folder, "agent_name", ["single_turn_agent"] * 3 + ["own_loop"] * 5)
+    assert f"{loops} row 3 asks for the agent loop own_loop" in refused(composed(folder, table=loops))
 
 
 def test_columns_that_ask_for_nothing_are_no_obstacle(folder: Path) -> None:

@@ -13,7 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from treepo.tree import FinishReason, Node, NodePath, Trajectory, Tree, TreeStats
-from treepo.viewer import DumpError, Row, Scores, TreeRecord, read_records, record_line, tree_from_rows, tree_record
+from treepo.viewer import (
+    DumpError,
+    Row,
+    Scores,
+    TreeRecord,
+    read_records,
+    record_line,
+    render_page,
+    tree_from_rows,
+    tree_record,
+)
+from treepo.viewer.layout import lay_out
 
 Grow = Callable[..., Tree]
 Describe = Callable[..., TreeRecord]
@@ -60,7 +71,7 @@ def test_a_record_holds_what_the_trainer_knows(grow: Grow, describe: Describe) -
         piece=lambda token: f"[{token}]",
         extra_stats={"seconds": 0.5},
     )
-    assert (record.version, record.step) == (2, 3)
+    assert (record.version, record.step) == (3, 3)
     assert record.prompt.model_dump() == {
         "uid": "uid-1",
         "text": "<user>?",
@@ -152,6 +163,7 @@ def rows_of(tree: Tree) -> list[Row]:
             log_probs=leaf.log_probs,
             path=leaf.path,
             node_versions=[node.weight_versions for node in leaf.nodes],
+            observed=[node.observed for node in leaf.nodes],
             reason=leaf.reason,
             finish_step=leaf.finish_step,
             from_fallback=leaf.from_fallback,
@@ -199,7 +211,7 @@ def two_nodes() -> dict[str, Any]:
     path = {"node_ids": [1, 2], "node_lengths": [2, 2]}
     leaf = {"path": path, "reason": "eos", "finish_step": 2, "from_fallback": False, "reward": 1.0}
     return {
-        "version": 2,
+        "version": 3,
         "step": 0,
         "prompt": {"uid": "u", "text": "?", "tokens": [5]},
         "nodes": [
@@ -227,6 +239,43 @@ def test_the_smallest_record_reads(tmp_path: Path) -> None:
     assert record.tree().trajectories == (expected,)
 
 
+def test_what_was_observed_is_kept_apart_and_has_no_part_in_the_advantage() -> None:
+    observed = Node(id=1, tokens=[1, 2, 7, 8], log_probs=[-0.5, -1.5, 0.0, 0.0], observed=2)
+    last = Node(id=2, tokens=[3], log_probs=[-1.0])
+    talk = Trajectory(nodes=(observed, last), reason=FinishReason.EOS, finish_step=2, from_fallback=False)
+    stats = dataclasses.asdict(TreeStats(**{field.name: 1 for field in dataclasses.fields(TreeStats)}))
+    row = Row(
+        tokens=talk.tokens,
+        log_probs=talk.log_probs,
+        path=talk.path,
+        node_versions=[(0, 0)] * 2,
+        observed=[2, 0],
+        reason=talk.reason,
+        finish_step=2,
+        from_fallback=False,
+    )
+    tree = tree_from_rows(prompt_id="p", prompt_tokens=[5], rows=[row], stats=stats)
+    assert tree.trajectories == (talk,)
+    # verl's advantages are zero where the mask is.
+    scores = [Scores(reward=1.0, advantages=[0.5, 0.5, 0.0, 0.0, 0.25])]
+    record = tree_record(tree, step=0, scores=scores, decode=str)
+    assert record.trajectories[0].advantages == (0.5, 0.25)
+    assert record.tree().trajectories == (talk,)
+    (run,) = lay_out(record)
+    assert [block.advantage for block in run.blocks] == [0.5, 0.25]
+    assert run.leaves[0].advantage == pytest.approx((2 * 0.5 + 0.25) / 3)
+    page = render_page([record], title="talk")
+    assert page.count('<i class="o"') == 2
+    assert "4 tokens, the last 2 observed" in page
+
+
+def test_a_record_of_the_version_without_observations_reads(tmp_path: Path) -> None:
+    file = tmp_path / "trees.jsonl"
+    file.write_text(json.dumps({**two_nodes(), "version": 2}) + "\n")
+    (record,) = read_records(file)
+    assert [node.observed for node in record.nodes] == [0, 0]
+
+
 def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(record: Any) -> None:
         *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
@@ -244,8 +293,8 @@ def _path(ids: list[int], lengths: list[int]) -> Callable[[dict[str, Any]], None
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (_set("version", 1), "line 2: format version 1, this viewer reads 2"),
-        (lambda record: record.pop("version"), "line 2: format version none, this viewer reads 2"),
+        (_set("version", 1), "line 2: format version 1, this viewer reads 3"),
+        (lambda record: record.pop("version"), "line 2: format version none, this viewer reads 3"),
         (_set("nodes.1.tokens", [1, "2"]), "line 2: nodes.1.tokens.1: Input should be a valid integer"),
         (_set("nodes.1.tokens", []), "line 2: nodes.1.tokens: "),
         (_set("extra", 1), "line 2: extra: Extra inputs are not permitted"),
@@ -256,6 +305,7 @@ def _path(ids: list[int], lengths: list[int]) -> Callable[[dict[str, Any]], None
         (_set("nodes.1.start", 3), "line 2: node 2 has depth 2 and start 3, by its parent 2 and 2"),
         (_set("nodes.1.depth", 1), "line 2: node 2 has depth 1 and start 2, by its parent 2 and 2"),
         (_set("nodes.0.log_probs", [-0.5]), "line 2: node 1 has 2 tokens and 1 log_probs"),
+        (_set("nodes.1.observed", 2), "line 2: node 2 has 2 tokens, none of which the model wrote"),
         (_set("nodes.0.pieces", ["a"]), "line 2: node 1 has 2 tokens and 1 pieces"),
         (_path([1, 3], [2, 2]), "line 2: trajectory 0 names node 3, which is not there"),
         (_path([2], [2]), "line 2: trajectory 0: its nodes are no path from the root"),

@@ -2,15 +2,15 @@
 
 verl's worker runs ``n`` sessions per prompt. Here a training prompt runs one session, the tree, and every trajectory is
 handed on as a session of its own, so that the trainer sees the rows it would see from ``n`` independent samples.
-Validation prompts stay verl's own, independent samples.
+Validation prompts stay verl's own, independent samples; with an environment of the user's, which verl does not know,
+each is a tree of one trajectory.
 
 Checked against verl 0.9.1 (``verl/trainer/ppo/v1/agent_loop_tq.py``); ``tests/seams/test_verl_seams.py`` holds the
 seams.
 """
 
 import asyncio
-import hashlib
-from array import array
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from tensordict import TensorDict
 from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import register
+from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.trainer_base import get_trainer_cls
 from verl.utils.profiler import simple_timer
@@ -28,16 +29,26 @@ from treepo.config.load import tree_options
 from treepo.config.policies import RolloutBackend
 from treepo.rollout import grow_tree
 from treepo.tree import Trajectory
-from treepo.verl.rollout.backend import backend, seeded
+from treepo.verl.rollout.backend import TOOL_AGENT, backend, replicas, seeded
 from treepo.verl.rollout.end_tokens import end_tokens
-from treepo.verl.rollout.occurrences import Occurrences
+from treepo.verl.rollout.occurrences import Occurrences, prompt_name
 from treepo.verl.rollout.portable_engine import PortableEngine
-from treepo.verl.rollout.rows import TreeFields, tree_fields
+from treepo.verl.rollout.rows import tree_fields, turn_count
 from treepo.verl.rollout.tree_client import grow_on_server
 from treepo.verl.rollout.tree_job import GrownTree, TreeJob
+from treepo.verl.rollout.turns import (
+    Partner,
+    TurnTree,
+    own_environment,
+    own_tools,
+    turn_options,
+    turns_for_reward,
+)
 
 TREE_AGENT = "treepo_tree"
 _OCCURRENCE = "treepo_occurrence"
+_ASKED = "treepo_asked_agent"
+_VALIDATES = "treepo_validates"
 
 # Of this process, which holds one worker: trees that grow now, and the widths that rows of the dataset ask for, by uid.
 _growing: set[str] = set()
@@ -48,13 +59,17 @@ _own_widths: dict[str, int] = {}
 class TreeAgentLoop(AgentLoopBase):
     """Grows the tree of one prompt."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tools: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # verl names a factory as its type.
         self._tokenizer: Any = self.tokenizer
         self._options = tree_options(self.config)
+        # What verl's loop with tools is made of, where the row asks for it.
+        self._made_of = (args, {**kwargs, "tools": tools})
 
-    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> list[AgentLoopOutput]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, sampling_params: dict[str, Any], **kwargs: Any
+    ) -> AgentLoopOutput | list[AgentLoopOutput]:
         """Grows the tree.
 
         Args:
@@ -62,78 +77,109 @@ class TreeAgentLoop(AgentLoopBase):
             **kwargs: The prompt's row of the dataset, with ``raw_prompt``, ``index`` and ``global_steps``.
 
         Returns:
-            One output per trajectory, in the order in which they finished.
+            One output per trajectory, in the order in which they finished; in a validation, the only one.
         """
-        job = await self._job(sampling_params, kwargs)
+        partner = await self._partner(kwargs)
+        job = await self._job(sampling_params, kwargs, partner)
+        turns = None if partner is None else TurnTree(job, partner, self._portable(job), self._decode)
         metrics: dict[str, float] = {}
-        _growing.add(job.tree_id)
+        growing = f"{job.tree_id}_{kwargs['session_id']}"
+        _growing.add(growing)
         try:
             with simple_timer("generate_sequences", metrics):
-                grown = await self._grow(job)
+                grown = await self._grow(job, turns)
         finally:
-            _growing.discard(job.tree_id)
-        fields = tree_fields(grown.tree, seconds=metrics["generate_sequences"], discarded_tokens=grown.discarded_tokens)
-        return [
-            self._output(job.prompt_tokens, trajectory, row, metrics)
+            _growing.discard(growing)
+        fields = tree_fields(
+            grown.tree,
+            seconds=metrics["generate_sequences"],
+            discarded_tokens=grown.discarded_tokens,
+            turn_stats=None if turns is None else turns.stats(),
+        )
+        outputs = [
+            self._output(
+                job.prompt_tokens,
+                trajectory,
+                {"tool_rewards": [], **({} if turns is None else turns.fields(trajectory)), "treepo": row},
+                metrics,
+            )
             for trajectory, row in zip(grown.tree.trajectories, fields, strict=True)
         ]
+        return outputs[0] if kwargs.get(_VALIDATES) else outputs
 
-    async def _job(self, sampling_params: dict[str, Any], row: dict[str, Any]) -> TreeJob:
-        prompt_ids = await self.ct_build_initial_tokens(list(row["raw_prompt"]))
+    async def _partner(self, row: dict[str, Any]) -> Partner | None:
+        """Who answers the turns; None where a trajectory is one turn."""
+        name = f"step {row['global_steps']} prompt {row['index']}"
+        if row.get(_ASKED) == TOOL_AGENT:
+            arguments, options = self._made_of
+            return await own_tools(ToolAgentLoop(*arguments, **options), row, options=self._options, name=name)
+        if self._options.environment.name is not None:
+            return await own_environment(self, row, options=self._options, name=name, decode=self._decode)
+        return None
+
+    async def _job(self, sampling_params: dict[str, Any], row: dict[str, Any], partner: Partner | None) -> TreeJob:
         uid, step = str(row["uid"]), int(row["global_steps"])
+        eos_token_ids = end_tokens(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id)
+        options, width = self._options, _own_widths.get(uid)
+        if partner is None:
+            prompt_ids = await self.ct_build_initial_tokens(list(row["raw_prompt"]))
+        else:
+            prompt_ids = partner.prompt_tokens
+            options = turn_options(options, width=1 if row.get(_VALIDATES) else width or options.width)
+            eos_token_ids, sampling_params = partner.end_turns(eos_token_ids, sampling_params)
+        prompt_id = prompt_name(step, row["index"], prompt_ids, occurrence=int(row.get(_OCCURRENCE, 0)))
         return TreeJob(
             tree_id=uid,
-            prompt_id=prompt_name(step, row["index"], prompt_ids, occurrence=int(row[_OCCURRENCE])),
+            prompt_id=f"{prompt_id} validation {row['session_id']}" if row.get(_VALIDATES) else prompt_id,
             prompt_tokens=prompt_ids,
-            options=self._options,
+            options=options,
             sampling_params=sampling_params,
             max_response_length=self.rollout_config.response_length,
-            eos_token_ids=end_tokens(self.config.actor_rollout_ref.model.path, self._tokenizer.eos_token_id),
-            width=_own_widths.get(uid),
+            eos_token_ids=eos_token_ids,
+            width=width if partner is None else None,
             training_progress=self._training_progress(step),
             seeded=seeded(self.config, self._options),
-            replicas=_replicas(self.config),
+            replicas=replicas(self.config),
+            turns=partner is not None,
         )
 
-    async def _grow(self, job: TreeJob) -> GrownTree:
-        if backend(self.config, self._options) is RolloutBackend.IN_ENGINE:
-            return await grow_on_server(self.server_manager, job)
-        engine = PortableEngine(
+    def _portable(self, job: TreeJob) -> PortableEngine:
+        return PortableEngine(
             client=self.server_manager,
             tree_id=job.tree_id,
             sampling_params=job.sampling_params,
             seeded=job.seeded,
             eos_token_ids=job.eos_token_ids,
         )
+
+    async def _grow(self, job: TreeJob, turns: TurnTree | None) -> GrownTree:
+        if turns is None and backend(self.config, self._options) is RolloutBackend.IN_ENGINE:
+            return await grow_on_server(self.server_manager, job)
+        engine = self._portable(job) if turns is None else turns.engine
         tree = await grow_tree(job.sampler(self._decode, self._active_prompts), engine)
         return GrownTree(tree=tree, discarded_tokens=0)
 
     def _output(
-        self, prompt_ids: list[int], trajectory: Trajectory, row: TreeFields, metrics: dict[str, float]
+        self, prompt_ids: list[int], trajectory: Trajectory, extra_fields: dict[str, Any], metrics: dict[str, float]
     ) -> AgentLoopOutput:
-        response_ids = trajectory.tokens
         first, last = trajectory.weight_versions
         return AgentLoopOutput(
             prompt_ids=prompt_ids,
-            response_ids=response_ids,
-            response_mask=[1] * len(response_ids),
+            response_ids=trajectory.tokens,
+            response_mask=trajectory.response_mask,
             response_logprobs=trajectory.log_probs,
-            num_turns=2,
+            # verl counts the prompt and every observation as turns too.
+            num_turns=2 * turn_count(extra_fields["treepo"]),
             metrics={**metrics, "num_preempted": -1},  # pyright: ignore[reportArgumentType]
-            extra_fields={
-                "treepo": row,
-                "turn_scores": [],
-                "tool_rewards": [],
-                "min_global_steps": first,
-                "max_global_steps": last,
-            },
+            extra_fields={"turn_scores": [], "min_global_steps": first, "max_global_steps": last, **extra_fields},
         )
 
     def _training_progress(self, step: int) -> float:
         """Share of the training that is over, 0 at the first step and 1 at the last; steps count from 1."""
         # verl's trainer writes the number of steps here before it makes the workers.
         steps = self.config.actor_rollout_ref.actor.optim.total_training_steps
-        return min(1.0, (step - 1) / max(1, steps - 1))
+        # Step 0 is the validation before the first.
+        return min(1.0, max(0, step - 1) / max(1, steps - 1))
 
     def _active_prompts(self) -> int:
         """Trees growing now: this worker's, times the number of workers, which share the prompts out evenly."""
@@ -143,30 +189,6 @@ class TreeAgentLoop(AgentLoopBase):
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
 
 
-def prompt_name(step: int, index: Any, prompt_ids: list[int], *, occurrence: int) -> str:
-    """Names a prompt's tree alike in every run, which verl's uid does not; with the run seed it gives its randomness.
-
-    Args:
-        step: The step.
-        index: The prompt's index in the data, which several prompts may share.
-        prompt_ids: Its tokens.
-        occurrence: How often it was sent off before in the step.
-    """
-    digest = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=4).hexdigest()
-    again = f" again {occurrence}" if occurrence else ""
-    return f"step {step} prompt {index} ({digest}){again}"
-
-
-def _replicas(config: Any) -> int:
-    """Rollout servers that share the prompts."""
-    rollout = config.actor_rollout_ref.rollout
-    accelerators = (rollout.nnodes * rollout.n_gpus_per_node) or (
-        config.trainer.nnodes * config.trainer.n_gpus_per_node
-    )
-    size = rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
-    return max(1, accelerators // size)
-
-
 # The class behind verl's Ray actor.
 _Worker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -174,15 +196,29 @@ _Worker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # pyright: ign
 class TreeAgentLoopWorker(_Worker):
     """verl's worker; training prompts become trees."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._own_environment = tree_options(self.config).environment.name is not None
+
     async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
-        if not trajectory["validate"]:
+        validates, asked = bool(trajectory["validate"]), prompt["agent_name"]
+        prompt = {**prompt, _ASKED: asked}
+        if not validates:
             if "__rollout_n__" in prompt:
                 _own_widths[str(prompt["uid"])] = int(prompt["__rollout_n__"])
-            prompt = {**prompt, "agent_name": TREE_AGENT, "__rollout_n__": 1}
+            prompt |= {"agent_name": TREE_AGENT, "__rollout_n__": 1}
+        elif self._own_environment:
+            prompt |= {"agent_name": TREE_AGENT, _VALIDATES: True}
         try:
             await super()._run_prompt(prompt, sampling_params, trajectory=trajectory, trace=trace)
         finally:
             _own_widths.pop(str(prompt["uid"]), None)
+
+    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict) -> None:
+        if self._own_environment or kwargs[_ASKED] == TOOL_AGENT:
+            told = turns_for_reward(outputs[-1], partial(self.tokenizer.decode, skip_special_tokens=True))
+            kwargs = {**kwargs, "extra_info": {**(kwargs.get("extra_info") or {}), **told}}
+        await super()._compute_score(outputs, kwargs=kwargs)
 
     async def _agent_loop_postprocess(
         self, output: AgentLoopOutput | list[AgentLoopOutput], validate: bool, **kwargs: Any

@@ -1,6 +1,8 @@
-"""Tells apart the trees of a prompt that is sent off several times in one step."""
+"""Names the trees of a run, and tells apart those of a prompt that is sent off several times in one step."""
 
+import hashlib
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -35,3 +37,17 @@ class Occurrences:
             numbers.append(self._seen[prompt])
             self._seen[prompt] += 1
         return numbers
+
+
+def prompt_name(step: int, index: Any, prompt_ids: list[int], *, occurrence: int) -> str:
+    """Names a prompt's tree alike in every run, which verl's uid does not; with the run seed it gives its randomness.
+
+    Args:
+        step: The step.
+        index: The prompt's index in the data, which several prompts may share.
+        prompt_ids: Its tokens.
+        occurrence: How often it was sent off before in the step.
+    """
+    digest = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=4).hexdigest()
+    again = f" again {occurrence}" if occurrence else ""
+    return f"step {step} prompt {index} ({digest}){again}"

@@ -24,6 +24,7 @@ class TreeJob:
         training_progress: Share of the training that is over, 0 to 1.
         seeded: Whether every request draws from its own seed.
         replicas: Servers that share the prompts of a step.
+        turns: Whether the segments are turns of a conversation.
     """
 
     tree_id: str
@@ -37,6 +38,7 @@ class TreeJob:
     training_progress: float
     seeded: bool
     replicas: int
+    turns: bool = False
 
     def sampler(
         self,
@@ -62,6 +64,7 @@ class TreeJob:
             width=self.width,
             training_progress=self.training_progress,
             active_prompts=active_prompts,
+            turns=self.turns,
         )
 
 

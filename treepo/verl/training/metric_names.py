@@ -43,10 +43,27 @@ class Metric:
     REPEATED_TOKENS = "treepo/packing/repeated_tokens"
     MICRO_BATCHES = "treepo/packing/batches"
     RANK_IMBALANCE = "treepo/packing/rank_imbalance"
+    TURNS_MEAN = "treepo/turns/per_trajectory/mean"
+    TURNS_MAX = "treepo/turns/per_trajectory/max"
+    CALLS_PER_PROMPT = "treepo/turns/calls_per_prompt"
+    STEPS_PER_PROMPT = "treepo/turns/steps_per_prompt"
+    STEPS_SAVED = "treepo/turns/steps_saved"
+    REPLAYS_PER_PROMPT = "treepo/turns/replays_per_prompt"
+    TOKENS_OBSERVED = "treepo/turns/observed_tokens"
+    OBSERVED_SHARE = "treepo/turns/observed_share"
+    ANSWER_SECONDS = "treepo/turns/seconds"
+    ANSWER_SECONDS_MAX = "treepo/turns/seconds_max"
+    TURNS_FAILED = "treepo/turns/failed"
+    TURNS_TIMED_OUT = "treepo/turns/timed_out"
+    CLOSE_FAILED = "treepo/turns/close_failed"
+    OPEN_AT_END = "treepo/turns/open_at_end"
 
 
 NAMES = frozenset(value for name, value in vars(Metric).items() if name.isupper())
 """All of them."""
+
+OF_TURNS = frozenset(name for name in NAMES if name.startswith("treepo/turns/"))
+"""Those that trees of turns alone have."""
 
 DEPTH_SHARE = "treepo/depth/share/"
 """Before a number of segments, from 1 to ``treepo.max_depth``."""

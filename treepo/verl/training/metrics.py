@@ -10,6 +10,7 @@ from treepo.tree import FinishReason
 from treepo.verl.rollout.rows import TreeFields, path_of
 from treepo.verl.training.metric_names import DEPTH_SHARE, FINISH_REASON, Metric
 from treepo.verl.training.packing import METRICS
+from treepo.verl.training.turn_metrics import turn_metrics
 
 
 def tree_metrics(
@@ -40,10 +41,7 @@ def tree_metrics(
     assert len(stats) == len(groups), "every tree brings its statistics exactly once"
     total = {name: sum(tree[name] for tree in stats) for name in stats[0]}
     lengths = [path_of(entry).length for entry in fields]
-    # A cut splits nodes: depth is counted in segments, not in nodes.
-    depths_by_prompt = [
-        [-(-path_of(entry).length // options.segment_length) for entry in group] for group in groups.values()
-    ]
+    depths_by_prompt = [[_depth(entry, options) for entry in group] for group in groups.values()]
     depths = [depth for of_prompt in depths_by_prompt for depth in of_prompt]
     fallbacks = [tree["fallbacks"] for tree in stats]
     latencies = [group[0]["tree_seconds"] for group in groups.values()]
@@ -84,7 +82,14 @@ def tree_metrics(
         metrics[f"{FINISH_REASON}{reason.value}"] = float(
             np.mean([entry["reason"] == reason.value for entry in fields])
         )
-    return metrics
+    turns = turn_metrics(list(groups.values()))
+    return metrics | turns
+
+
+def _depth(entry: TreeFields, options: TreePOConfig) -> int:
+    """A trajectory's segments. A cut splits nodes, but in trees of turns, where each is a turn or a piece of one."""
+    path = path_of(entry)
+    return len(path.node_ids) if any(entry["observed"]) else -(-path.length // options.segment_length)
 
 
 def sort_packing_metrics(metrics: dict[str, float]) -> None:

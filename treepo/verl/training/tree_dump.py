@@ -66,6 +66,7 @@ def _record(uid: str, places: Sequence[int], columns: dict[str, list[Any]], step
     extras = [columns["extra_fields"][place] for place in places]
     fields: list[TreeFields] = [extra["treepo"] for extra in extras]
     stats = next(entry["tree_stats"] for entry in fields if entry["tree_stats"] is not None)
+    turn_stats = next((entry["turn_stats"] for entry in fields if entry["turn_stats"] is not None), None)
     tree = tree_from_rows(
         prompt_id=uid,
         prompt_tokens=columns["prompts"][places[0]],
@@ -75,6 +76,7 @@ def _record(uid: str, places: Sequence[int], columns: dict[str, list[Any]], step
                 log_probs=columns["rollout_log_probs"][place],
                 path=path_of(entry),
                 node_versions=entry["node_versions"],
+                observed=entry["observed"],
                 reason=FinishReason(entry["reason"]),
                 finish_step=entry["finish_step"],
                 from_fallback=entry["from_fallback"],
@@ -97,7 +99,11 @@ def _record(uid: str, places: Sequence[int], columns: dict[str, list[Any]], step
         decode=lambda tokens: tokenizer.decode(list(tokens)),
         ground_truth=(columns["reward_model"][places[0]] or {}).get("ground_truth"),
         piece=_pieces(tokenizer),
-        extra_stats={"seconds": fields[0]["tree_seconds"], "discarded_tokens": stats["discarded_tokens"]},
+        extra_stats={
+            "seconds": fields[0]["tree_seconds"],
+            "discarded_tokens": stats["discarded_tokens"],
+            **{f"turn_{name}": value for name, value in (turn_stats or {}).items()},
+        },
     )
 
 

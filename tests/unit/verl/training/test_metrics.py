@@ -1,6 +1,7 @@
 """Tree metrics: every tree counts once, the token counts add up, and every name is explained in docs/metrics.md."""
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 from training_run import ROOT
 
 from treepo.config import load_config
+from treepo.environment import BranchCounts
 from treepo.tree import FinishReason, NodePath
 from treepo.verl.rollout.rows import TreeFields
-from treepo.verl.training.metric_names import DEPTH_SHARE, FINISH_REASON, NAMES, Metric
+from treepo.verl.training.metric_names import DEPTH_SHARE, FINISH_REASON, NAMES, OF_TURNS, Metric
 from treepo.verl.training.metrics import sort_packing_metrics, tree_metrics
 from treepo.verl.training.packing import METRICS
 
@@ -34,6 +36,8 @@ def row(
     before: int = 2,
     reason: str = "answered",
     fallback: bool = False,
+    observed: tuple[int, ...] | None = None,
+    turn_stats: dict[str, float] | None = None,
 ) -> TreeFields:
     stats = {
         "fallbacks": fallbacks,
@@ -52,10 +56,12 @@ def row(
     return TreeFields(
         path=NodePath(node_ids=tuple(nodes), node_lengths=tuple(nodes.values())).plain(),
         node_versions=[(1, 1)] * len(nodes),
+        observed=list(observed or [0] * len(nodes)),
         reason=reason,
         finish_step=len(nodes),
         from_fallback=fallback,
         tree_stats=stats if first else None,
+        turn_stats=turn_stats,
         tree_seconds=1.5,
     )
 
@@ -113,6 +119,38 @@ def test_tokens_against_independent_samples_are_sharing_times_length() -> None:
     )
 
 
+TURNS = {
+    **dataclasses.asdict(BranchCounts(steps=3, replays=1, failed=2, timed_out=1, seconds=5.0, longest=2.5)),
+    "calls": 7,
+    "observed_tokens": 9,
+}
+
+
+def test_turns_are_counted_along_paths_and_steps_once_where_they_are_shared() -> None:
+    fields = [
+        row(nodes={1: 10, 2: 8, 3: 2}, observed=(3, 4, 0), first=True, turn_stats=TURNS),
+        row(nodes={1: 10, 4: 5}, observed=(3, 0)),
+        row(nodes={1: 10, 2: 8, 5: 1}, observed=(3, 4, 0)),
+        # A talk of one turn, of another prompt.
+        row(nodes={1: 20}, first=True, turn_stats=dict.fromkeys(TURNS, 0.0)),
+    ]
+    metrics = measure(["a", "a", "a", "b"], fields)
+    assert metrics["treepo/turns/per_trajectory/mean"] == (3 + 2 + 3 + 1) / 4
+    assert metrics["treepo/turns/per_trajectory/max"] == 3
+    # Five answers along the paths, two in the tree.
+    assert metrics["treepo/turns/steps_saved"] == pytest.approx(1 - 2 / 5)
+    assert metrics["treepo/turns/steps_per_prompt"] == 1.5
+    assert metrics["treepo/turns/calls_per_prompt"] == 3.5
+    assert metrics["treepo/turns/observed_share"] == pytest.approx((7 + 3 + 7) / (20 + 15 + 19 + 20))
+    assert (metrics["treepo/turns/seconds"], metrics["treepo/turns/seconds_max"]) == (5.0, 2.5)
+    # Nodes are never split there: they are the depth, however long they are.
+    assert metrics["treepo/depth/max"] == 3
+
+
+def test_without_turns_nothing_is_said_of_them() -> None:
+    assert not OF_TURNS & set(measure(["a"], [row(nodes={1: 10}, first=True)]))
+
+
 def test_without_a_comparable_validation_nothing_is_compared_with_it() -> None:
     assert not [name for name in measure(["a"], [row(nodes={1: 10}, first=True)]) if name.endswith("over_validation")]
 
@@ -152,7 +190,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def test_what_is_logged_are_the_known_names_and_no_other() -> None:
-    logged = set(measure(["a"], [row(nodes={1: 10}, first=True)], validation_length=20.0))
+    logged = set(measure(["a"], [row(nodes={1: 10}, first=True, turn_stats=TURNS)], validation_length=20.0))
     shares = {f"{DEPTH_SHARE}{depth}" for depth in range(1, OPTIONS.max_depth + 1)}
     reasons = {f"{FINISH_REASON}{reason.value}" for reason in FinishReason}
     packed = packed_engine_metrics()

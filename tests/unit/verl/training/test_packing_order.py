@@ -18,10 +18,12 @@ def fields(node_ids: tuple[int, ...], node_lengths: tuple[int, ...]) -> TreeFiel
     return TreeFields(
         path=NodePath(node_ids=node_ids, node_lengths=node_lengths).plain(),
         node_versions=[(0, 0)] * len(node_ids),
+        observed=[0] * len(node_ids),
         reason="eos",
         finish_step=0,
         from_fallback=False,
         tree_stats=None,
+        turn_stats=None,
         tree_seconds=0.0,
     )
 

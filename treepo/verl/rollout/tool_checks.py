@@ -1,0 +1,41 @@
+"""What of verl's tools can be looked at before any process starts: the same files, loaded by verl's own loader."""
+
+from difflib import get_close_matches
+from typing import Any
+
+_MULTI_TURN = "actor_rollout_ref.rollout.multi_turn"
+
+
+def tool_problem(multi_turn: Any) -> str | None:
+    """What is wrong with verl's options of its tools.
+
+    Args:
+        multi_turn: The options, ``actor_rollout_ref.rollout.multi_turn``.
+
+    Returns:
+        A line that names the option and the remedy; None where verl's agent loop can use them.
+    """
+    from verl.experimental.agent_loop.tool_parser import ToolParser
+    from verl.tools.tool_registry import load_all_tools
+    from verl.utils.import_utils import resolve_config_path
+
+    parsers = sorted(ToolParser._registry)
+    if multi_turn.format not in parsers:
+        close = get_close_matches(str(multi_turn.format), parsers, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"verl knows {', '.join(parsers)}"
+        return f"{_MULTI_TURN}.format={multi_turn.format} is refused: verl has no such parser of tool calls; {remedy}"
+    paths = {name: multi_turn[name] for name in ("tool_config_path", "function_tool_path")}
+    if not any(paths.values()):
+        return (
+            f"{_MULTI_TURN}.tool_config_path and .function_tool_path are empty: the agent loop tool_agent has no tool "
+            "to call; name a file of tools, or set actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"
+        )
+    given = ", ".join(f"{_MULTI_TURN}.{name}={path}" for name, path in paths.items() if path)
+    try:
+        tools = load_all_tools(**{name: resolve_config_path(path) if path else None for name, path in paths.items()})
+    except Exception as error:
+        # A user's module may raise anything while it is imported.
+        return f"{given} is refused: {type(error).__name__}: {' '.join(str(error).split())}"
+    if not tools:
+        return f"{given} is refused: no tool is declared there; decorate a function with verl's @function_tool"
+    return None
