@@ -1,6 +1,7 @@
 """lighteval in an environment of its own, since it pins packages that this project has in other versions."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,10 @@ class Judged:
 
 
 def make_environment(folder: Path) -> Path:
-    """Makes the environment where it is missing: PyTorch's CPU build first, some 0.8 GB instead of 5.
+    """Makes the environment where it is missing.
+
+    PyTorch's CPU build is asked for first, some 0.8 GB instead of 5: of the index that TREEPO_TORCH_INDEX names, else of
+    pip's own, as scripts/setup.sh does.
 
     Returns:
         Its Python.
@@ -53,14 +57,14 @@ def make_environment(folder: Path) -> Path:
     if not done.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
-        if subprocess.run([*install, f"torch=={TORCH}+cpu"], check=False).returncode:
-            subprocess.run([*install, f"torch=={TORCH}", "--index-url", _CPU_TORCH], check=True)
+        index = os.environ.get("TREEPO_TORCH_INDEX")
+        if index:
+            subprocess.run([*install, f"torch=={TORCH}", "--index-url", index], check=True)
+        else:  # without a CPU build, lighteval brings the general one
+            subprocess.run([*install, f"torch=={TORCH}+cpu"], check=False, stderr=subprocess.DEVNULL)
         subprocess.run([*install, f"lighteval=={LIGHTEVAL}"], check=True)
         done.touch()
     return python
-
-
-_CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 
 
 def judge_all(python: Path, asked: Sequence[Asked], *, worker: Path = _WORKER) -> list[Judged]:
