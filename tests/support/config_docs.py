@@ -1,6 +1,6 @@
 """Writes the options into the pages from their types: ``python tests/support/config_docs.py``.
 
-``docs/configuration.md`` is written whole, ``docs/evaluation.md`` between two marks.
+``docs/configuration.md`` is written whole, ``docs/evaluation_options.md`` between two marks.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from treepo.evaluation.options import EvaluationConfig
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 DEFAULT_PATH = _DOCS / "configuration.md"
-EVALUATION_PATH = _DOCS / "evaluation.md"
+EVALUATION_PATH = _DOCS / "evaluation_options.md"
 _HEADER = """# Configuration
 
 Every option of TreePO, with its type, its range and its default. Options of verl keep verl's names and are not listed
