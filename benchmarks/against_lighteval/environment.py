@@ -43,8 +43,8 @@ class Judged:
 def make_environment(folder: Path) -> Path:
     """Makes the environment where it is missing.
 
-    PyTorch's CPU build is asked for first, some 0.8 GB instead of 5: in the index that TREEPO_TORCH_INDEX names, or else
-    in pip's own, as scripts/setup.sh does.
+    PyTorch's CPU build is asked for first, some 0.8 GB instead of 5: in the index that TREEPO_TORCH_INDEX names, or in
+    pip's own, as scripts/setup.sh does.
 
     Returns:
         Its Python.
