@@ -1,18 +1,14 @@
 """The typed configuration: options that validate themselves, policies to choose from, and how they are composed."""
 
-from treepo.config.options import (
-    AdvantageConfig,
+from treepo.config.growth import (
     BudgetConfig,
     DivergenceConfig,
-    EnvironmentConfig,
     FallbackConfig,
     LogProbAllocationConfig,
-    PackingConfig,
     RepetitionConfig,
-    RolloutConfig,
     TerminationConfig,
-    TreePOConfig,
 )
+from treepo.config.options import AdvantageConfig, EnvironmentConfig, PackingConfig, RolloutConfig, TreePOConfig
 from treepo.config.policies import SubgroupWeighting
 from treepo.config.validation import ConfigError, load_config, option_names
 

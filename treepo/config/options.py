@@ -1,161 +1,32 @@
 """The one typed configuration of TreePO.
 
-Hydra composes the group ``treepo``; :class:`TreePOConfig` gives every option its type, range and meaning, and refuses
-what is misspelt, out of range or contradictory with one line that names the option and the remedy.
+Hydra composes the group ``treepo``; :class:`TreePOConfig` gives every option its type, range and meaning. Each group
+refuses what is misspelt, out of range, contradictory or read by nobody, with one line that names the option and the
+remedy; what concerns several groups is the whole's.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from treepo.config.checks import CLASS_PATH, check_environment, check_partners, check_ranges
+from treepo.config.group import CLASS_PATH, Group, ReadWith, at_most, check_environment_class, in_order
+from treepo.config.growth import BudgetConfig, DivergenceConfig, FallbackConfig, TerminationConfig
 from treepo.config.policies import (
     AdvantageScale,
-    AnswerRule,
     CutPosition,
-    DivergenceAllocation,
     DivergenceBudget,
     EnvironmentErrors,
     EnvironmentFork,
-    FallbackCandidates,
-    LogProbScore,
-    Preference,
-    RepetitionPriority,
     RolloutBackend,
     SharedTokens,
     SubgroupWeighting,
-    TemperatureSchedule,
-    TotalBudget,
 )
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class LogProbAllocationConfig(_Options):
-    """Options ``treepo.divergence.logprob.*``: used by ``divergence.allocation=logprob``."""
-
-    score: LogProbScore = Field(
-        default=LogProbScore.MEAN,
-        description="Sum or mean over the path's tokens, or mean over its last segment.",
-    )
-    prefer: Preference = Field(default=Preference.LOW, description="Which probability gets more children.")
-    schedule: TemperatureSchedule = Field(
-        default=TemperatureSchedule.CONSTANT,
-        description="Constant, or half a sine between min_temperature and max_temperature over training.",
-    )
-    temperature: float = Field(
-        default=1.0, ge=1e-6, description="Divides the scores before the softmax; read by schedule=constant."
-    )
-    min_temperature: float | None = Field(default=None, ge=1e-6, description="Lower end of a schedule.")
-    max_temperature: float | None = Field(default=None, ge=1e-6, description="Upper end of a schedule.")
-
-
-class DivergenceConfig(_Options):
-    """Options ``treepo.divergence.*``: how active paths fork at a segment boundary."""
-
-    budget: DivergenceBudget = Field(
-        default=DivergenceBudget.FIXED,
-        description="max_divergence children per path; a number drawn per step; a share of step_tokens; or a ramp.",
-    )
-    random_range: tuple[int, int] | None = Field(
-        default=None, description="Range [min, max] of the children per path; needed by budget=random."
-    )
-    step_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        description="Tokens per step over all active prompts, at least two segments; needed by budget=step_tokens.",
-    )
-    ramp_depth: int | None = Field(
-        default=None, ge=2, description="Depth at which budget=ramp reaches the width; null: max_depth."
-    )
-    transfer: bool = Field(
-        default=True,
-        description="Whether paths that just finished pass their share to the active ones; if not, no path gets more "
-        "children than the step's divergence.",
-    )
-    allocation: DivergenceAllocation = Field(
-        default=DivergenceAllocation.EVEN, description="How a step's paths are shared out among the active ones."
-    )
-    logprob: LogProbAllocationConfig = LogProbAllocationConfig()
-
-
-class FallbackConfig(_Options):
-    """Options ``treepo.fallback.*``: re-growing when nothing is active and the width is not reached."""
-
-    candidates: FallbackCandidates = Field(
-        default=FallbackCandidates.ANSWERED_OR_EOS,
-        description="Which finished trajectories may be cut, and in which order.",
-    )
-    cut: CutPosition = Field(
-        default=CutPosition.RANDOM, description="Where a candidate is cut; `none` turns the fallback off."
-    )
-    window: int | None = Field(
-        default=None,
-        ge=1,
-        description="Tokens of a cut window: random cuts are multiples of it, and a trajectory shorter than one "
-        "restarts at the root; null: segment_length.",
-    )
-    max_back: int | None = Field(
-        default=None, ge=1, description="Most windows that cut=random goes back; null: no limit."
-    )
-    min_windows: int | None = Field(
-        default=None,
-        ge=1,
-        description="Cut windows a candidate must be long; needed by candidates=answered_min_windows.",
-    )
-    block_size: int | None = Field(
-        default=None, ge=1, description="Tokens of the blocks that cut=block compares; needed by it."
-    )
-    block_prefer: Preference = Field(
-        default=Preference.LOW, description="Which mean log-probability of a block cut=block favours."
-    )
-
-
-class RepetitionConfig(_Options):
-    """Options ``treepo.termination.repetition.*``: stop a path that repeats itself."""
-
-    enabled: bool = Field(default=True, description="Whether repetition ends a path.")
-    priority: RepetitionPriority = Field(
-        default=RepetitionPriority.FIRST, description="Asked before or after all other rules."
-    )
-    substring: int = Field(default=32, ge=1, description="Length in characters of the substring that repeats.")
-    count: int = Field(default=8, ge=2, description="How often it must occur; occurrences may overlap.")
-
-
-class TerminationConfig(_Options):
-    """Options ``treepo.termination.*``: when a path is finished."""
-
-    answer: AnswerRule = Field(
-        default=AnswerRule.BOXED_AND_EOS,
-        description="When a path counts as answered: with a complete answer, or with that and the end of sequence.",
-    )
-    answer_detector: str = Field(
-        default="treepo.rewards.boxed:BoxScan",
-        pattern=CLASS_PATH,
-        description="What finds the answer, as module:name of a treepo.tree.AnswerScan to be called without arguments.",
-    )
-    repetition: RepetitionConfig = RepetitionConfig()
-
-
-class BudgetConfig(_Options):
-    """Options ``treepo.budget.*``: what bounds a prompt's tree as a whole."""
-
-    total: TotalBudget = Field(
-        default=TotalBudget.TRAJECTORIES,
-        description="width trajectories, or as many of them as fit into response_tokens.",
-    )
-    response_tokens: int | None = Field(
-        default=None, ge=1, description="Tokens of one prompt's trajectories; needed by total=response_tokens."
-    )
-    min_width: int | None = Field(
-        default=None, ge=1, description="Least width that the token estimate gives; needed by total=response_tokens."
-    )
-
-
-class RolloutConfig(_Options):
+class RolloutConfig(Group):
     """Options ``treepo.rollout.*``: how the trees meet the engine and the trainer."""
+
+    PREFIX = "treepo.rollout"
 
     backend: RolloutBackend | None = Field(
         default=None, description="Where trees grow; null: `in_engine` on vLLM, `portable` on other servers."
@@ -169,8 +40,10 @@ class RolloutConfig(_Options):
     )
 
 
-class AdvantageConfig(_Options):
+class AdvantageConfig(Group):
     """Options ``treepo.advantage.*``: what the estimator named by ``algorithm.adv_estimator`` reads."""
+
+    PREFIX = "treepo.advantage"
 
     subgroup_weighting: SubgroupWeighting = Field(
         default=SubgroupWeighting.AVERAGE, description="How the terms of the subgroups are averaged."
@@ -215,8 +88,10 @@ class AdvantageConfig(_Options):
         return value
 
 
-class EnvironmentConfig(_Options):
+class EnvironmentConfig(Group):
     """Options ``treepo.environment.*``: trees whose segments are turns of a conversation."""
+
+    PREFIX = "treepo.environment"
 
     name: str | None = Field(
         default=None,
@@ -233,22 +108,32 @@ class EnvironmentConfig(_Options):
         default=None, ge=1, description="Most environments open in one agent-loop worker; null: no limit."
     )
 
+    @model_validator(mode="after")
+    def _usable_environment(self) -> "EnvironmentConfig":
+        if self.name is not None:
+            check_environment_class(self.name, fork=self.fork is EnvironmentFork.FORK)
+        return self
 
-class PackingConfig(_Options):
+
+class PackingConfig(Group):
     """Options ``treepo.packing.*``: log-probs and updates that compute shared tokens once."""
+
+    PREFIX = "treepo.packing"
 
     enabled: bool | None = Field(
         default=None, description="Whether trees are packed; null: where that is exact, true: there or not at all."
     )
 
 
-class TreePOConfig(_Options):
+class TreePOConfig(Group):
     """Options ``treepo.*``."""
+
+    PREFIX = "treepo"
 
     width: int = Field(default=16, ge=2, description="Trajectories per prompt.")
     segment_length: int = Field(default=512, ge=1, description="Tokens per segment, at most.")
     max_depth: int = Field(default=14, ge=1, description="Segments per trajectory, at most.")
-    max_divergence: int = Field(
+    max_divergence: Annotated[int, ReadWith("divergence.budget", DivergenceBudget.RANDOM, other=True)] = Field(
         default=2, ge=1, description="Children per path and step; budget=random draws them from random_range instead."
     )
     initial_divergence: tuple[int, int] | None = Field(
@@ -258,7 +143,7 @@ class TreePOConfig(_Options):
     min_trajectory_length: int | None = Field(
         default=None, ge=1, description="Finished trajectories with fewer tokens are dropped; null: none is."
     )
-    max_dropped: int = Field(
+    max_dropped: Annotated[int, ReadWith("min_trajectory_length")] = Field(
         default=256, ge=1, description="Dropped trajectories of one prompt above which it is an error."
     )
     seed: int = Field(default=0, ge=0, description="Run seed of every tree's random stream.")
@@ -275,8 +160,44 @@ class TreePOConfig(_Options):
     packing: PackingConfig = PackingConfig()
 
     @model_validator(mode="after")
-    def _cross_checks(self) -> "TreePOConfig":
-        check_partners(self)
-        check_ranges(self)
-        check_environment(self)
+    def _within_width_and_length(self) -> "TreePOConfig":
+        fallback, width = self.fallback, ("treepo.width", self.width)
+        longest = ("treepo.segment_length x treepo.max_depth", self.segment_length * self.max_depth)
+        at_most("treepo.max_divergence", self.max_divergence, *width)
+        at_most("treepo.budget.min_width", self.budget.min_width, *width)
+        at_most("treepo.divergence.ramp_depth", self.divergence.ramp_depth, "treepo.max_depth", self.max_depth)
+        at_most("treepo.fallback.window", fallback.window, *longest)
+        at_most("treepo.fallback.block_size", fallback.block_size, *longest)
+        at_most("treepo.min_trajectory_length", self.min_trajectory_length, *longest)
+        windows = (fallback.min_windows or 0) * (fallback.window or self.segment_length)
+        at_most("treepo.fallback.min_windows x its window", windows, *longest)
+        in_order("treepo.initial_divergence", self.initial_divergence, *width)
+        in_order("treepo.divergence.random_range", self.divergence.random_range, *width)
+        # With less than two segments for the only prompt that grows, no path ever has a second child.
+        least, given = 2 * self.segment_length, self.divergence.step_tokens
+        if given is not None and given < least:
+            raise ValueError(
+                f"treepo.divergence.step_tokens={given} is less than two segments of treepo.segment_length="
+                f"{self.segment_length}, so that no path would ever fork: set it to {least} or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _turns_or_text(self) -> "TreePOConfig":
+        fallback = self.fallback
+        if self.environment.name is None:
+            if fallback.cut is CutPosition.BLOCK and fallback.block_size is None:
+                raise ValueError("treepo.fallback.cut=block needs treepo.fallback.block_size: set it")
+            return self
+        for option, value in (("window", fallback.window), ("block_size", fallback.block_size)):
+            if value is not None:
+                raise ValueError(
+                    f"treepo.fallback.{option}={value} is refused with treepo.environment.name: trees of turns are cut "
+                    "at the start of a turn; leave it null"
+                )
+        if self.rollout.backend is RolloutBackend.IN_ENGINE:
+            raise ValueError(
+                "treepo.rollout.backend=in_engine is refused with treepo.environment.name: every turn is a request of "
+                "its own; set it to portable or leave it null"
+            )
         return self

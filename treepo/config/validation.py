@@ -1,12 +1,12 @@
 """From plain options to the typed configuration, and what is said of those that are refused."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from treepo.config.options import TreePOConfig
+from treepo.config.suggestion import suggestion
 
 
 class ConfigError(ValueError):
@@ -36,10 +36,7 @@ def _describe(error: ValidationError) -> str:
     problem = error.errors()[0]
     option = ".".join(["treepo", *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
-        known = option_names()
-        close = get_close_matches(option, known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"known options: {', '.join(known)}"
-        return f"{option} is not an option; {remedy}"
+        return f"{option} is not an option; {suggestion(option, option_names(), otherwise='known options: ')}"
     if problem["type"] == "value_error":
         return problem["msg"].removeprefix("Value error, ")
     message = problem["msg"].replace("Input should be", "must be")

@@ -1,5 +1,5 @@
 """Datasets on disk, in the layout that verl reads."""
 
-from treepo.datasets.parquet import check_parquet
+from treepo.datasets.table import check_table
 
-__all__ = ["check_parquet"]
+__all__ = ["check_table"]

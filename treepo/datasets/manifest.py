@@ -12,8 +12,8 @@ from treepo.config import ConfigError
 from treepo.datasets.errors import DataError
 from treepo.datasets.files import sha256_of, write_whole
 from treepo.datasets.overlap import Overlap
-from treepo.datasets.parquet import check_parquet
 from treepo.datasets.spec import SetSpec
+from treepo.datasets.table import check_table
 
 MANIFEST = "manifest.json"
 Count = Annotated[int, Field(ge=0)]
@@ -146,7 +146,7 @@ def verify(folder: Path) -> list[str]:
 
 def _content_problem(path: Path, entry: Entry) -> str | None:
     try:
-        check_parquet(path, entry.spec.name)
+        check_table(path, entry.spec.name)
         rows = pq.read_metadata(path).num_rows
     except (ConfigError, pa.ArrowInvalid) as error:
         return str(error).removeprefix(f"{entry.spec.name}: ")

@@ -14,10 +14,11 @@ from treepo.launch.nodes.ray_node import Resources, check_folder
 from treepo.launch.nodes.run import run
 from treepo.launch.options import Options, with_nodes
 from treepo.launch.pools import extra_nodes
+from treepo.start.declared import Start
 from treepo.start.memory import estimate
 from treepo.start.model_shape import read_shape
 from treepo.start.resumption import nothing_left
-from treepo.start.training import check_engine
+from treepo.start.training import engine
 
 
 def launch_training(options: Options, command: tuple[str, ...]) -> int:
@@ -90,7 +91,7 @@ def prepare(
     )
     config = compose(options.preset, overrides, config_dir=options.config_dir)
     resolve(config)
-    check_engine(config)
+    engine(Start(config=config))
     job = Job(
         kind="training",
         log="train.log",

@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.start.declared import Start, reads
 
 RESUME_MODES = ("auto", "disable", "resume_path")
 NOTE = "latest_checkpointed_iteration.txt"
@@ -20,6 +21,11 @@ PARTS: Mapping[str, str] = {"model": "model", "optimizer": "optim", "extra": "ex
 # The last file of a checkpoint but for the note; rotation leaves it where it removes the rest.
 _LAST_FILE = "data.pt"
 _STEP = re.compile(r"global_step_(\d+)")
+READS = (
+    *("run_dir", "trainer.default_local_dir", "trainer.resume_mode", "trainer.resume_from_path"),
+    *("trainer.nnodes", "actor_rollout_ref.actor.checkpoint.load_contents"),
+)
+"""The options that `resumed_step` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +103,32 @@ def resumed_step(config: DictConfig) -> Resumed | None:
     return None
 
 
+@reads(*READS, "trainer.n_gpus_per_node")
+def as_many_ranks(start: Start) -> None:
+    """Refuses another number of ranks: FSDP's checkpoints hold one file per rank and part, and go on with as many."""
+    config = start.config
+    resumed = resumed_step(config)
+    if resumed is None:
+        return
+    trainer = config.trainer
+    ranks = trainer.nnodes * trainer.n_gpus_per_node
+    for saved in _saved_ranks(resumed.folder, config.actor_rollout_ref.actor.checkpoint.load_contents):
+        if ranks not in saved:
+            wrote = " or ".join(map(str, sorted(saved)))
+            raise ConfigError(
+                f"trainer.nnodes={trainer.nnodes} x trainer.n_gpus_per_node={trainer.n_gpus_per_node} = {ranks} is "
+                f"refused: the training would resume from {resumed.folder}, which {wrote} ranks wrote and as many must "
+                "read; give it as many, or begin anew with trainer.resume_mode=disable or another run_dir (from its "
+                "weights: docs/launcher.md, 'Another number of accelerators')"
+            )
+
+
 def steps_in(folder: Path) -> list[Path]:
     """The ``global_step_N`` in a folder of checkpoints, whole or not."""
     return [path for path in folder.glob("global_step_*") if _STEP.fullmatch(path.name) and path.is_dir()]
 
 
-def saved_ranks(step: Path, parts: list[str]) -> Iterator[set[int]]:
+def _saved_ranks(step: Path, parts: list[str]) -> Iterator[set[int]]:
     """The numbers of ranks that wrote each part that is loaded; nothing of a part that another node holds."""
     for part in parts:
         if part in PARTS and (found := _ranks(step, PARTS[part])):

@@ -7,8 +7,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.start.declared import Start, reads
 
-_OPTION = "actor_rollout_ref.model.path"
+_MODEL = "actor_rollout_ref.model"
+_OPTION = f"{_MODEL}.path"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "*.tiktoken")
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -17,37 +19,61 @@ _POINTER = b"version https://git-lfs"
 _ADAPTER = b"base_model.model."
 
 
-def check_model(model: DictConfig) -> None:
-    """Refuses a folder that holds no whole model; a name on the hub cannot be looked into.
-
-    Args:
-        model: ``actor_rollout_ref.model``.
-
-    Raises:
-        ConfigError: One line that names the option and the remedy.
-    """
-    folder = Path(str(model.path)).expanduser()
-    if not folder.is_dir():
-        looks_like_hub_name = len(folder.parts) == 2 and not folder.is_absolute() and not folder.parent.exists()
-        if looks_like_hub_name or "://" in str(model.path):
-            return
+@reads(_OPTION)
+def folder(start: Start) -> None:
+    """Refuses a path that is no model's folder."""
+    model = start.config.actor_rollout_ref.model
+    found = _folder(model)
+    if found is None:
+        return
+    if not found.is_dir():
         raise _refusal(model, "there is no such folder; give one that holds a Hugging Face model")
-    if not (folder / "config.json").is_file():
+    if not (found / "config.json").is_file():
         raise _refusal(model, "it has no config.json; give a Hugging Face model folder")
-    read_json(folder / "config.json")
-    tokenizer = Path(str(model.tokenizer_path or folder)).expanduser()
-    if not any(any(tokenizer.glob(pattern)) for pattern in _TOKENIZER_FILES):
+    read_json(found / "config.json")
+
+
+@reads(_OPTION, f"{_MODEL}.tokenizer_path", f"{_MODEL}.custom_chat_template")
+def tokenizer(start: Start) -> None:
+    """Refuses a model without a tokenizer, or one without a chat template: prompts are chat messages."""
+    model = start.config.actor_rollout_ref.model
+    found = _folder(model)
+    if found is None and model.tokenizer_path is None:
+        return
+    place = Path(str(model.tokenizer_path or found)).expanduser()
+    if not place.is_dir() and is_hub_name(str(model.tokenizer_path)):
+        return
+    if not any(any(place.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise _refusal(
             model,
             "it has no tokenizer; save one there, or name its folder with actor_rollout_ref.model.tokenizer_path",
         )
-    if not model.custom_chat_template and not _has_template(tokenizer):
+    if not model.custom_chat_template and not _has_template(place):
         raise _refusal(
             model,
-            f"the tokenizer in {tokenizer} has no chat template, and prompts are chat messages; set "
+            f"the tokenizer in {place} has no chat template, and prompts are chat messages; set "
             "actor_rollout_ref.model.custom_chat_template",
         )
-    _check_weights(folder, model)
+
+
+@reads(_OPTION)
+def weights(start: Start) -> None:
+    """Refuses a folder without its weights: with none, with some of several files, with pointers or an adapter."""
+    model = start.config.actor_rollout_ref.model
+    if (found := _folder(model)) is not None:
+        _check_weights(found, model)
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether a path that is no folder here names something that is fetched: ``owner/name``, or an address."""
+    given = Path(path).expanduser()
+    return "://" in path or (len(given.parts) == 2 and not given.is_absolute() and not given.parent.exists())
+
+
+def _folder(model: DictConfig) -> Path | None:
+    """The model's folder; None for a name on the hub, which cannot be looked into."""
+    found = Path(str(model.path)).expanduser()
+    return None if not found.is_dir() and is_hub_name(str(model.path)) else found
 
 
 def read_json(path: Path) -> dict[str, Any]:

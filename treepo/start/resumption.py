@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from treepo.config import ConfigError, TreePOConfig
-from treepo.start.checkpoints import NOTE, resumed_step, steps_in
+from treepo.start.checkpoints import NOTE, READS, resumed_step, steps_in
+from treepo.start.declared import Start, reads
 from treepo.verl.training.set_aside import set_aside
 
 CONFIG = "config.yaml"
@@ -90,25 +91,15 @@ def find_checkpoint(config: DictConfig) -> Checkpoint | None:
     return Checkpoint(folder=resumed.folder, step=resumed.step, own=own)
 
 
-def check_resumption(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
-    """Refuses to go on with the weights of a run that was another one.
-
-    Args:
-        config: The whole configuration, resolved.
-        accept_changes: Whether the run goes on with other options; they are warnings then.
-
-    Returns:
-        Warnings, a line each.
-
-    Raises:
-        ConfigError: Options that make a run what it is differ from those that the run was begun with.
-    """
-    found = find_checkpoint(config)
+@reads(*READS, *_DECIDING, "trainer.val_only")
+def same_run(start: Start) -> list[str]:
+    """Refuses to resume from the weights of another run; with `accept_changes` what differs is a warning."""
+    found = find_checkpoint(start.config)
     if found is None:
-        return _lost(config)
-    if not found.own or config.trainer.val_only:
-        return _instead(config)
-    return [*_instead(config), *_check_options(config, found, accept_changes=accept_changes)]
+        return _lost(start.config)
+    if not found.own or start.config.trainer.val_only:
+        return _instead(start.config)
+    return [*_instead(start.config), *_check_options(start.config, found, accept_changes=start.accept_changes)]
 
 
 def _instead(config: DictConfig) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
+from treepo.start.declared import Start, reads
 
 _OPTION = "reward.custom_reward_function"
 _PACKAGE, _FILE = "pkg://", "file://"
@@ -28,25 +29,25 @@ _MOVED: dict[str, str] = {
 }
 
 
-def check_reward(config: DictConfig) -> None:
-    """Refuses a reward function that is not there, and options of verl's older layout, which nothing reads.
-
-    The file is parsed and not run: it is the workers' to import, on every node.
-
-    Args:
-        config: The composed configuration.
-
-    Raises:
-        ConfigError: One line that names the option and the remedy.
-    """
+@reads(*_OLD)
+def old_options(start: Start) -> None:
+    """Refuses options of verl's older layout, which nothing reads."""
     for old, new in _OLD.items():
-        for option, value in _given(config.get(old), old):
+        for option, value in _given(start.config.get(old), old):
             moved = next((name for name in _MOVED if option == name or option.startswith(f"{name}.")), None)
             now = _MOVED[moved] + option.removeprefix(moved) if moved else new + option.removeprefix(old)
             raise ConfigError(f"{option}={value} is refused: nothing reads it in verl 0.9; set {now} in its place")
-    function = config.reward.custom_reward_function
-    if function.path:
-        _check_function(str(function.path), str(function.name))
+
+
+@reads(f"{_OPTION}.path", f"{_OPTION}.name")
+def function(start: Start) -> None:
+    """Refuses a reward function that is not there, or that certainly gives no score.
+
+    The file is parsed and not run: it is the workers' to import, on every node.
+    """
+    named = start.config.reward.custom_reward_function
+    if named.path:
+        _check_function(str(named.path), str(named.name))
 
 
 def _given(value: object, name: str) -> Iterator[tuple[str, object]]:

@@ -1,14 +1,11 @@
-"""What of verl's rollout trees can do without, and what they cannot; refused before any process starts."""
+"""What of verl's rollout trees can do without, and what they cannot."""
 
-from difflib import get_close_matches
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from treepo.config import ConfigError, TreePOConfig
+from treepo.config import ConfigError
 from treepo.config.policies import RolloutBackend
-from treepo.datasets.parquet import column_values
-from treepo.start.environment import check_turns
+from treepo.config.suggestion import suggestion
+from treepo.start.declared import Start, reads
 from treepo.start.model import read_json
 from treepo.verl.rollout.backend import backend
 
@@ -18,40 +15,60 @@ _SERVERS = ("vllm", "sglang")
 _GREEDY = 1e-5
 
 
-def check_rollout(config: DictConfig, options: TreePOConfig) -> None:
-    """Checks servers, backend, and what a tree's prompt may be.
-
-    Args:
-        config: The whole configuration.
-        options: TreePO's.
-
-    Raises:
-        ConfigError: Something cannot work; the text is one line that names the option and the remedy.
-    """
-    _check_server(config, options)
-    check_turns(config, options)
-    _check_prompts(config)
-    _check_length(config)
-    if backend(config, options) is RolloutBackend.IN_ENGINE:
-        _check_in_engine(config)
+@reads("treepo", f"{_ROLLOUT}.n")
+def width(start: Start) -> None:
+    """Refuses a number of responses other than the width."""
+    count = start.config.actor_rollout_ref.rollout.n
+    if count != start.options.width:
+        raise ConfigError(
+            f"{_ROLLOUT}.n={count} is refused: it follows treepo.width={start.options.width}; set treepo.width alone"
+        )
 
 
-def _check_server(config: DictConfig, options: TreePOConfig) -> None:
-    rollout = config.actor_rollout_ref.rollout
-    if rollout.name == "trtllm":
+@reads(f"{_ROLLOUT}.name")
+def server(start: Start) -> None:
+    """Refuses servers that no tree can be grown on."""
+    name = start.config.actor_rollout_ref.rollout.name
+    if name == "trtllm":
         raise ConfigError(
             f"{_ROLLOUT}.name=trtllm is refused: verl's TensorRT-LLM server decodes every segment to the end of the "
             "response; set it to vllm"
         )
-    if rollout.name not in _SERVERS:
-        close = get_close_matches(str(rollout.name), _SERVERS, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"it must be one of {', '.join(_SERVERS)}"
-        raise ConfigError(f"{_ROLLOUT}.name={rollout.name} is refused: {remedy}")
-    if rollout.name == "sglang" and options.rollout.seeded_requests:
+    if name not in _SERVERS:
+        raise ConfigError(f"{_ROLLOUT}.name={name} is refused: {suggestion(str(name), _SERVERS)}")
+
+
+@reads("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.full_determinism", "trainer.v1.trainer_mode", "trainer.device")
+def seeds(start: Start) -> None:
+    """Refuses seeds of requests, and determinism, where they would not do what they say."""
+    rollout, trainer, seeded = (
+        start.config.actor_rollout_ref.rollout,
+        start.config.trainer,
+        start.options.rollout.seeded_requests,
+    )
+    if rollout.name == "sglang" and seeded:
         raise ConfigError(
             f"treepo.rollout.seeded_requests=true is refused with {_ROLLOUT}.name=sglang: SGLang calls a request's "
             "seed by another name; set it to false"
         )
+    portable = backend(start.config, start.options) is RolloutBackend.PORTABLE
+    if trainer.v1.trainer_mode == "colocate_async" and portable and seeded:
+        raise ConfigError(
+            "treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode=colocate_async and "
+            "treepo.rollout.backend=portable: an interrupted request would go on with the random numbers of its "
+            "beginning"
+        )
+    if rollout.full_determinism and trainer.device == "cpu":
+        raise ConfigError(
+            f"{_ROLLOUT}.full_determinism=true is refused with trainer.device=cpu: vLLM's batch-invariant kernels need "
+            "an accelerator; treepo.rollout.seeded_requests=true gives each request its own seed"
+        )
+
+
+@reads(f"{_ROLLOUT}.enable_rollout_routing_replay", f"{_ROLLOUT}.ignore_eos", f"{_ROLLOUT}.temperature")
+def sampling(start: Start) -> None:
+    """Refuses ways of sampling that trees cannot follow, or learn nothing from."""
+    rollout = start.config.actor_rollout_ref.rollout
     if rollout.enable_rollout_routing_replay:
         raise ConfigError(
             f"{_ROLLOUT}.enable_rollout_routing_replay=true is refused: trees record no expert routing; set it to false"
@@ -67,41 +84,25 @@ def _check_server(config: DictConfig, options: TreePOConfig) -> None:
             "same, and nothing can be learned from them; raise it, the published run has 1.0 (validation reads "
             f"{_ROLLOUT}.val_kwargs.temperature)"
         )
-    if rollout.full_determinism and config.trainer.device == "cpu":
-        raise ConfigError(
-            f"{_ROLLOUT}.full_determinism=true is refused with trainer.device=cpu: vLLM's batch-invariant kernels need "
-            "an accelerator; treepo.rollout.seeded_requests=true gives each request a seed of its own"
-        )
 
 
-def _check_prompts(config: DictConfig) -> None:
-    """Trees are text: a picture would be left out of the training silently."""
-    files = config.data.train_files
-    for path in [files] if isinstance(files, str) else files:
-        _check_rows(Path(path).expanduser(), config)
-
-
-def _check_rows(path: Path, config: DictConfig) -> None:
-    for key in ("image_key", "video_key", "audio_key"):
-        column = config.data.get(key)
-        row = column and next((row for row, value in enumerate(column_values(path, column)) if value), None)
-        if row is not None:
-            raise ConfigError(
-                f"data.train_files: {path} row {row} has {column} (data.{key}): trees grow from text alone; train on "
-                "other rows"
-            )
-
-
-def _check_length(config: DictConfig) -> None:
-    rollout = config.actor_rollout_ref.rollout
-    needed = config.data.max_prompt_length + config.data.max_response_length
+@reads(
+    "actor_rollout_ref.model.path",
+    "data.max_prompt_length",
+    "data.max_response_length",
+    f"{_ROLLOUT}.max_model_len",
+)
+def context_length(start: Start) -> None:
+    """Refuses a context that is too short for prompt and response; a model on a hub is not looked at."""
+    data, rollout = start.config.data, start.config.actor_rollout_ref.rollout
+    needed = data.max_prompt_length + data.max_response_length
     lengths = f"data.max_prompt_length + data.max_response_length need {needed}"
     if rollout.max_model_len is not None:
         if rollout.max_model_len < needed:
             raise ConfigError(f"{_ROLLOUT}.max_model_len={rollout.max_model_len} is refused: {lengths}")
         return
-    # vLLM takes the model's context as the limit, and every longer path would end there; one on a hub is not looked at.
-    model = config.actor_rollout_ref.model.path
+    # vLLM takes the model's context as the limit, and every longer path would end there.
+    model = start.config.actor_rollout_ref.model.path
     described = Path(str(model)).expanduser() / "config.json"
     context = read_json(described).get("max_position_embeddings") if described.is_file() else None
     if isinstance(context, int) and context < needed:
@@ -111,8 +112,12 @@ def _check_length(config: DictConfig) -> None:
         )
 
 
-def _check_in_engine(config: DictConfig) -> None:
-    rollout = config.actor_rollout_ref.rollout
+@reads("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.disaggregation.enabled", f"{_ROLLOUT}.enable_prefix_caching")
+def in_engine(start: Start) -> None:
+    """Refuses what the backend in the engine cannot do without."""
+    if backend(start.config, start.options) is not RolloutBackend.IN_ENGINE:
+        return
+    rollout = start.config.actor_rollout_ref.rollout
     remedy = "set treepo.rollout.backend=portable"
     if rollout.name != "vllm":
         raise ConfigError(

@@ -1,35 +1,25 @@
-"""What can work and is hardly meant: warnings of a configuration that the checks before the start have passed."""
+"""Configurations that run but are probably mistakes: warnings, with their remedy."""
 
 from collections.abc import Iterator
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from treepo.config import TreePOConfig
 from treepo.config.policies import RolloutBackend
-from treepo.start.training import training_rows
+from treepo.start.declared import Start, reads
+from treepo.start.training import OVERLONG
 from treepo.verl.rollout.backend import backend
-from treepo.verl.training.packing import obstacle
 
-_OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
-
-
-def cautions(config: DictConfig, options: TreePOConfig) -> list[str]:
-    """The warnings of a training, a line each, with their remedy.
-
-    Args:
-        config: The whole configuration, checked.
-        options: TreePO's.
-    """
-    return [
-        *_of_steps(config),
-        *_of_lengths(config, options),
-        *_of_rollout(config, options),
-        *_of_update(config, options),
-    ]
+_ROLLOUT = "actor_rollout_ref.rollout"
 
 
-def _of_steps(config: DictConfig) -> Iterator[str]:
-    trainer = config.trainer
+@reads(
+    *("trainer.val_only", "trainer.save_freq", "trainer.total_training_steps", "trainer.total_epochs"),
+    *("data.train_files", "data.val_files", "data.custom_cls"),
+    *("data.train_batch_size", "data.train_max_samples"),
+)
+def steps(start: Start) -> Iterator[str]:
+    """No checkpoint at all, or none of the last step."""
+    config, trainer = start.config, start.config.trainer
     if trainer.val_only:
         return
     if trainer.save_freq <= 0:
@@ -38,7 +28,7 @@ def _of_steps(config: DictConfig) -> Iterator[str]:
             "from or to evaluate; set it to a number of steps, as in trainer.save_freq=20"
         )
     # verl leaves its loop at the end of the last epoch, which it then does not take for the last step.
-    wanted, per_epoch = trainer.total_training_steps, (training_rows(config) or 0) // config.data.train_batch_size
+    wanted, per_epoch = trainer.total_training_steps, (start.training_rows or 0) // config.data.train_batch_size
     last = per_epoch * trainer.total_epochs
     if wanted is not None and 0 < last < wanted:
         yield (
@@ -48,11 +38,14 @@ def _of_steps(config: DictConfig) -> Iterator[str]:
         )
 
 
-def _of_lengths(config: DictConfig, options: TreePOConfig) -> Iterator[str]:
+@reads("treepo", "data.max_response_length", "reward.reward_kwargs")
+def lengths(start: Start) -> Iterator[str]:
+    """Responses out of a tree's reach, and trees that never fork."""
+    config, options = start.config, start.options
     segment, depth, wanted = options.segment_length, options.max_depth, config.data.max_response_length
     reach, needed = depth * segment, -(-wanted // segment)
     if reach < wanted:
-        overlong = OmegaConf.select(config, _OVERLONG)
+        overlong = OmegaConf.select(config, OVERLONG)
         unpunished = overlong is not None and overlong.enable and reach <= wanted - overlong.len
         yield (
             f"treepo.max_depth x treepo.segment_length = {reach} is below data.max_response_length={wanted}: the last "
@@ -71,7 +64,13 @@ def _of_lengths(config: DictConfig, options: TreePOConfig) -> Iterator[str]:
         )
 
 
-def _of_rollout(config: DictConfig, options: TreePOConfig) -> Iterator[str]:
+@reads(
+    *("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.engine_kwargs", f"{_ROLLOUT}.enable_prefix_caching"),
+    *("algorithm.rollout_correction", "trainer.v1.trainer_mode"),
+)
+def rollout(start: Start) -> Iterator[str]:
+    """Servers that trees have not run on, late forks, prefixes computed again, and tokens of older weights."""
+    config, options = start.config, start.options
     rollout = config.actor_rollout_ref.rollout
     if rollout.name != "vllm":
         yield f"actor_rollout_ref.rollout.name={rollout.name}: trees have only been run on vllm"
@@ -93,12 +92,9 @@ def _of_rollout(config: DictConfig, options: TreePOConfig) -> Iterator[str]:
         )
 
 
-def _of_update(config: DictConfig, options: TreePOConfig) -> Iterator[str]:
-    unpacked = obstacle(config, look_up=False) if options.packing.enabled is None else None
-    if unpacked is not None:
-        yield (
-            f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
-        )
-    groups, overlong = config.algorithm.filter_groups, OmegaConf.select(config, _OVERLONG)
+@reads("algorithm.filter_groups.enable", "algorithm.filter_groups.metric", "reward.reward_kwargs")
+def dynamic_sampling(start: Start) -> Iterator[str]:
+    """Dynamic sampling by a reward that nearly always differs."""
+    groups, overlong = start.config.algorithm.filter_groups, OmegaConf.select(start.config, OVERLONG)
     if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):
         yield "algorithm.filter_groups.metric=reward: the length penalty makes nearly every group differ; acc is meant"

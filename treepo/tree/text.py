@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from treepo.config import TerminationConfig
-from treepo.config.checks import import_named
+from treepo.config.group import import_named
 from treepo.config.policies import AnswerRule
 from treepo.tree.node import Node, Nodes
 from treepo.tree.termination import has_repetition

@@ -1,5 +1,6 @@
 """The typed configuration: defaults, refusals in one line, and the page that describes it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -161,9 +162,9 @@ TOGETHER = {
 def test_an_option_without_its_policy_is_refused(option: str, value: Any, policy: str):
     name, _, _ = policy.partition("=")
     others = nested("fallback.cut", "from_start") if name == "fallback.cut" else {}
-    shown = tuple(value) if isinstance(value, list) else value
     assert refusal(nested(option, value), others) == (
-        f"treepo.{option}={shown} is read by treepo.{policy} only: choose that policy or leave the option null"
+        f"treepo.{option}={json.dumps(value)} is refused: it is read with treepo.{policy} only; choose that or leave the "
+        "option at null"
     )
 
 
@@ -179,17 +180,15 @@ def test_a_policy_with_what_it_reads_is_taken(option: str, value: Any, policy: s
 
 
 def test_a_schedule_needs_both_ends_in_order():
-    scheduled = nested("divergence.logprob.schedule", "ascending")
+    scheduled = merged(nested("divergence.allocation", "logprob"), nested("divergence.logprob.schedule", "ascending"))
     low, high = nested("divergence.logprob.min_temperature", 1), nested("divergence.logprob.max_temperature", 2)
     load_config(merged(scheduled, low, high))
-    needs = (
-        "treepo.divergence.logprob.schedule=ascending needs treepo.divergence.logprob.min_temperature and "
-        ".max_temperature"
-    )
-    assert refusal(scheduled, low) == refusal(scheduled, high) == needs
-    assert refusal(low) == refusal(high)
-    assert refusal(low).startswith(
-        "treepo.divergence.logprob.min_temperature and .max_temperature are read by schedules"
+    needs = "a treepo.divergence.logprob.schedule other than constant needs treepo.divergence.logprob."
+    assert refusal(scheduled, low) == f"{needs}max_temperature: set it"
+    assert refusal(scheduled, high) == f"{needs}min_temperature: set it"
+    assert refusal(nested("divergence.allocation", "logprob"), low) == (
+        "treepo.divergence.logprob.min_temperature=1.0 is refused: it is read with a "
+        "treepo.divergence.logprob.schedule other than constant only; choose that or leave the option at null"
     )
     assert refusal(scheduled, high, nested("divergence.logprob.min_temperature", 3)).startswith(
         "treepo.divergence.logprob.min_temperature=3.0 exceeds treepo.divergence.logprob.max_temperature=2.0"

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_workshop import ROWS, SCHEMAS, Workshop, question
 
-from treepo.datasets import check_parquet
+from treepo.datasets import check_table
 from treepo.datasets.rows import SCHEMA
 from treepo.datasets.spec import catalogue
 
@@ -22,7 +22,7 @@ def test_a_source_becomes_verl_s_layout(workshop: Workshop, name: str) -> None:
     assert outcome.error is None
     spec = workshop.sets[name]
     path = workshop.data / f"{name}.parquet"
-    check_parquet(path, "data.train_files")
+    check_table(path, "data.train_files")
     assert pq.read_schema(path).equals(SCHEMA)
     rows = workshop.rows(name)
     assert len(rows) == ROWS * len(spec.files)

@@ -33,12 +33,13 @@ WITHIN: dict[str, dict[str, set[str]]] = {
     "config": {
         "policies": set(),
         "presets": set(),
-        # For their types alone.
-        "checks": {"options"},
-        "options": {"checks", "policies"},
-        "validation": {"options"},
-        "load": {"options", "presets", "validation"},
-        "__init__": {"options", "policies", "validation"},
+        "group": set(),
+        "suggestion": set(),
+        "growth": {"group", "policies"},
+        "options": {"group", "growth", "policies"},
+        "validation": {"options", "suggestion"},
+        "load": {"options", "presets", "suggestion", "validation"},
+        "__init__": {"growth", "options", "policies", "validation"},
     },
     "launch": {
         "nodelist": set(),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from treepo.datasets import check_parquet
+from treepo.datasets import check_table
 from treepo.quickstart.chains import Chain, Change, Step, draw_chain, story, working
 from treepo.quickstart.task import TaskSettings, held_out_chains, train_chains, write_task
 
@@ -74,7 +74,7 @@ def test_rows_have_the_columns_that_verl_reads(tmp_path: Path):
         (files.train, "train", 60, "data.train_files"),
         (files.held_out, "held_out", 20, "data.val_files"),
     ):
-        check_parquet(path, option)
+        check_table(path, option)
         rows = pq.read_table(path).to_pylist()
         assert [row["extra_info"]["index"] for row in rows] == list(range(count))
         for row in rows:

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from start_checks import run_checks
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve
+from treepo.start import resumption
 from treepo.start.checkpoints import NOTE, PARTS, resumed_step
-from treepo.start.resumption import begin, check_resumption, find_checkpoint
+from treepo.start.resumption import begin, find_checkpoint
 from treepo.verl.training.set_aside import set_aside
 
 
@@ -54,14 +56,14 @@ def test_where_the_noted_folder_is_gone_the_newest_whole_one_is_resumed_from_and
     found = find_checkpoint(config)
     assert found is not None
     assert (found.folder, found.step) == (checkpoints / "global_step_10", 10)
-    assert check_resumption(config) == [
+    assert run_checks(config, resumption) == [
         f"{checkpoints}/global_step_20, which {NOTE} names, is gone: the training resumes from step 10, the newest "
         f"whole checkpoint in {checkpoints}"
     ]
     # verl reads the note alone.
     assert begin(config) is None
     assert (checkpoints / NOTE).read_text() == "10"
-    assert check_resumption(composed(run_dir)) == []
+    assert run_checks(composed(run_dir), resumption) == []
     assert sorted(path.name for path in checkpoints.iterdir()) == ["global_step_10", "global_step_9", NOTE]
 
 
@@ -73,7 +75,7 @@ def test_a_step_that_rotation_or_a_crash_has_left_in_part_is_not_whole(run_dir: 
     assert resumed is not None
     assert resumed.step == 9
     (checkpoints / "global_step_9/data.pt").unlink()
-    (warning,) = check_resumption(composed(run_dir))
+    (warning,) = run_checks(composed(run_dir), resumption)
     assert warning == (
         f"{checkpoints / NOTE} names step 20, which is gone, and no whole checkpoint is left: the training begins at "
         "step 1"
@@ -84,13 +86,13 @@ def test_a_noted_step_that_lacks_a_shard_is_passed_over_and_the_shard_named(run_
     remove(run_dir / "checkpoints/global_step_20")
     step = save(run_dir, 20, ranks=2)
     (step / "actor/model_world_size_2_rank_1.pt").unlink()
-    (warning,) = check_resumption(composed(run_dir))
+    (warning,) = run_checks(composed(run_dir), resumption)
     assert "global_step_20, which" in warning
     assert "lacks actor/model_world_size_2_rank_1.pt: the training resumes from step 10" in warning
     for other in (9, 10):
         remove(run_dir / f"checkpoints/global_step_{other}")
     with pytest.raises(ConfigError, match=r"global_step_20 is refused: it lacks actor/model_.*rank_1.pt, and no whole"):
-        check_resumption(composed(run_dir))
+        run_checks(composed(run_dir), resumption)
 
 
 def test_a_step_above_the_noted_one_is_nobodys(run_dir: Path) -> None:

@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from start_checks import run_checks
 
 from treepo.config import ConfigError
-from treepo.start.model import check_model
+from treepo.start import model as checks
 
 
 def model(folder: Path, **options: Any) -> DictConfig:
     return OmegaConf.create({"path": str(folder), "tokenizer_path": None, "custom_chat_template": None} | options)
+
+
+def check_model(model: DictConfig) -> None:
+    run_checks(OmegaConf.create({"actor_rollout_ref": {"model": model}}), checks)
 
 
 def weights(name: str) -> bytes:

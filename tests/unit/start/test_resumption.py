@@ -4,20 +4,25 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from start_checks import run_checks
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve
+from treepo.start import resumption
 from treepo.start.checkpoints import NOTE
 from treepo.start.resumption import (
     CONFIG,
     begin,
-    check_resumption,
     find_checkpoint,
     nothing_left,
     nothing_trained,
 )
 
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+
+
+def check_resumption(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
+    return run_checks(config, resumption, accept_changes=accept_changes)
 
 
 def composed(run_dir: Path, *overrides: str) -> DictConfig:

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from start_checks import run_checks
 
 from treepo.config import ConfigError
-from treepo.start.reward_function import check_reward
+from treepo.start import reward_function
+
+
+def check_reward(config: DictConfig) -> None:
+    run_checks(config, reward_function)
 
 
 def config(path: str | None, name: str = "compute_score", **old: Any) -> DictConfig:

@@ -8,7 +8,19 @@ from training_run import write_sums
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve
-from treepo.start.training import check_engine, check_start
+from treepo.start import checkpoints, data, training
+from treepo.start.declared import Start
+
+
+def engine(config: DictConfig) -> None:
+    training.engine(Start(config=config))
+
+
+def start(config: DictConfig) -> None:
+    opened = Start(config=config)
+    data.enough_rows(opened)
+    checkpoints.as_many_ranks(opened)
+
 
 FOUR = ("trainer.nnodes=2", "trainer.n_gpus_per_node=2")
 
@@ -30,46 +42,44 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("engine", ["megatron", "veomni", "torchtitan"])
 def test_another_engine_is_refused_although_it_has_not_fsdps_options(engine: str) -> None:
     with pytest.raises(ConfigError, match=rf"^model_engine={engine} .*set model_engine=dp"):
-        check_engine(composed(f"model_engine={engine}"))
+        engine(composed(f"model_engine={engine}"))
 
 
 def test_the_engine_is_asked_for_by_its_strategy_too() -> None:
     for strategy in ("fsdp", "fsdp2"):
-        check_engine(composed(f"actor_rollout_ref.actor.strategy={strategy}"))
+        engine(composed(f"actor_rollout_ref.actor.strategy={strategy}"))
     with pytest.raises(ConfigError, match=r"actor_rollout_ref.actor.strategy=megatron is refused"):
-        check_engine(composed("actor_rollout_ref.actor.strategy=megatron"))
+        engine(composed("actor_rollout_ref.actor.strategy=megatron"))
 
 
 # --- rows
 
 
 def test_the_rows_of_all_files_make_a_batch(tables: str) -> None:
-    check_start(composed(tables, "data.train_batch_size=10"))
+    start(composed(tables, "data.train_batch_size=10"))
     with pytest.raises(
         ConfigError, match=r"^data.train_batch_size=11 is refused: data.train_files gives 10 rows, .*lower the batch"
     ):
-        check_start(composed(tables, "data.train_batch_size=11"))
+        start(composed(tables, "data.train_batch_size=11"))
 
 
 def test_a_bound_on_the_rows_counts_and_one_above_them_does_not(tables: str) -> None:
     batch = "data.train_batch_size=10"
-    check_start(composed(tables, batch, "data.train_max_samples=100"))
+    start(composed(tables, batch, "data.train_max_samples=100"))
     with pytest.raises(ConfigError, match=r"data.train_max_samples gives 9 rows"):
-        check_start(composed(tables, batch, "data.train_max_samples=9"))
+        start(composed(tables, batch, "data.train_max_samples=9"))
 
 
 @pytest.mark.parametrize(
     "overrides", [["data.custom_cls.path=own.py", "data.custom_cls.name=Own"], ["trainer.val_only=true"]], ids=str
 )
 def test_rows_that_nobody_trains_or_can_count_are_not_counted(tables: str, overrides: list[str]) -> None:
-    check_start(composed(tables, "data.train_batch_size=11", *overrides))
+    start(composed(tables, "data.train_batch_size=11", *overrides))
 
 
 def test_a_validation_that_goes_on_to_train_needs_its_batch(tables: str) -> None:
     with pytest.raises(ConfigError, match=r"data.train_batch_size=11"):
-        check_start(
-            composed(tables, "data.train_batch_size=11", "trainer.val_only=true", "trainer.val_before_train=false")
-        )
+        start(composed(tables, "data.train_batch_size=11", "trainer.val_only=true", "trainer.val_before_train=false"))
 
 
 # --- the checkpoint to go on from
@@ -92,10 +102,10 @@ def resumed(tables: str, tmp_path: Path) -> list[str]:
 
 
 def test_a_run_goes_on_with_as_many_accelerators_however_they_are_spread(resumed: list[str], tmp_path: Path) -> None:
-    check_start(composed(*resumed))
+    start(composed(*resumed))
     saved(tmp_path / "run")
-    check_start(composed(*resumed, *FOUR))
-    check_start(composed(*resumed, "trainer.nnodes=1", "trainer.n_gpus_per_node=4"))
+    start(composed(*resumed, *FOUR))
+    start(composed(*resumed, "trainer.nnodes=1", "trainer.n_gpus_per_node=4"))
 
 
 @pytest.mark.parametrize("parts", [("model", "optim"), ("model",), ("optim",), ()], ids=str)
@@ -104,7 +114,7 @@ def test_another_number_of_accelerators_is_one_line_with_the_options(
 ) -> None:
     step = saved(tmp_path / "run", ranks=8, parts=parts)
     with pytest.raises(ConfigError) as refusal:
-        check_start(composed(*resumed, *FOUR))
+        start(composed(*resumed, *FOUR))
     text = str(refusal.value)
     assert text.startswith("trainer.nnodes=2 x trainer.n_gpus_per_node=2 = 4 is refused: ")
     for words in (str(step), "which 8 ranks wrote", "trainer.resume_mode=disable", "run_dir"):
@@ -117,39 +127,39 @@ def test_only_the_step_that_the_note_names_and_the_parts_that_are_loaded_count(
 ) -> None:
     saved(tmp_path / "run", step=10, ranks=8)
     saved(tmp_path / "run", step=20, ranks=4)
-    check_start(composed(*resumed, *FOUR))
+    start(composed(*resumed, *FOUR))
     (tmp_path / "run/checkpoints/latest_checkpointed_iteration.txt").write_text("10\n")
     with pytest.raises(ConfigError, match="which 8 ranks wrote"):
-        check_start(composed(*resumed, *FOUR))
-    check_start(composed(*resumed, *FOUR, "actor_rollout_ref.actor.checkpoint.load_contents=[]"))
+        start(composed(*resumed, *FOUR))
+    start(composed(*resumed, *FOUR, "actor_rollout_ref.actor.checkpoint.load_contents=[]"))
 
 
 def test_a_step_that_is_not_here_or_is_not_asked_for_says_nothing(resumed: list[str], tmp_path: Path) -> None:
     step = saved(tmp_path / "run", ranks=8)
-    check_start(composed(*resumed, *FOUR, "trainer.resume_mode=disable"))
+    start(composed(*resumed, *FOUR, "trainer.resume_mode=disable"))
     for file in (step / "actor").iterdir():
         file.unlink()
-    check_start(composed(*resumed, *FOUR))
+    start(composed(*resumed, *FOUR))
     (step / "actor").rmdir()
     step.rmdir()
-    check_start(composed(*resumed, *FOUR))
+    start(composed(*resumed, *FOUR))
 
 
 def test_a_named_step_is_looked_into_wherever_it_is(resumed: list[str], tmp_path: Path) -> None:
     step = saved(tmp_path / "other", ranks=8)
     named = [*resumed, *FOUR, "trainer.resume_mode=resume_path"]
     with pytest.raises(ConfigError, match="which 8 ranks wrote"):
-        check_start(composed(*named, f"trainer.resume_from_path={step}"))
+        start(composed(*named, f"trainer.resume_from_path={step}"))
     for wrong in ("null", str(step.parent), str(step.with_name("global_step_21"))):
         with pytest.raises(ConfigError, match=r"^trainer.resume_from_path=.*global_step_20"):
-            check_start(composed(*named, f"trainer.resume_from_path={wrong}"))
+            start(composed(*named, f"trainer.resume_from_path={wrong}"))
 
 
 def test_a_mode_or_a_note_that_verl_would_stumble_over_is_refused(resumed: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer.resume_mode=atuo is refused: it must be one of auto"):
-        check_start(composed(*resumed, "trainer.resume_mode=atuo"))
+        start(composed(*resumed, "trainer.resume_mode=atuo"))
     saved(tmp_path / "run")
     note = tmp_path / "run/checkpoints/latest_checkpointed_iteration.txt"
     note.write_text("")
     with pytest.raises(ConfigError, match=r"latest_checkpointed_iteration.txt is refused"):
-        check_start(composed(*resumed, *FOUR))
+        start(composed(*resumed, *FOUR))

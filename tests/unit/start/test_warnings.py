@@ -5,9 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from start_checks import run_checks
 
-from treepo.config.load import compose, resolve, tree_options
-from treepo.start.warnings import cautions
+from treepo.config.load import compose, resolve
+from treepo.start import packing, warnings
 
 ROWS = 64
 
@@ -23,7 +24,7 @@ def found(table: Path, *overrides: str, preset: str = "cpu_quickstart") -> list[
     # Packing would look for the model.
     config = compose(preset, ["treepo.packing.enabled=false", f"data.train_files=[{table}]", *overrides])
     resolve(config)
-    return cautions(config, tree_options(config))
+    return run_checks(config, packing, warnings)
 
 
 @pytest.mark.parametrize("preset", ["cpu_quickstart", "qwen2_5_7b", "treepo_trainer"])

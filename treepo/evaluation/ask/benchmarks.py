@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from treepo.config import ConfigError
 from treepo.datasets.errors import DataError
 from treepo.datasets.files import sha256_of
-from treepo.datasets.parquet import check_parquet
 from treepo.datasets.spec import AnswerType, catalogue, choose
+from treepo.datasets.table import check_table
 from treepo.rewards.scoring import ground_truths
 
 _OPTION = "evaluation.benchmarks"
@@ -110,7 +110,7 @@ def find_benchmarks(names: Sequence[str], data_dir: Path) -> list[BenchmarkFile]
                     f"{_OPTION}: {file.path} does not exist; `treepo data prepare {file.name}` makes it, "
                     "evaluation.data_dir names another folder"
                 )
-            check_parquet(file.path, _OPTION)
+            check_table(file.path, _OPTION)
             if file.name in found:
                 raise ConfigError(f"{_OPTION}: {file.path} and {found[file.name].path} are both called {file.name}")
             found[file.name] = file

@@ -29,6 +29,15 @@ _SWITCHES = (
     *((f"{role}.fsdp_config.qat.enable", "quantisation would see shared tokens once") for role in _ROLES),
 )
 
+READS = (
+    *("actor_rollout_ref.actor.strategy", "trainer.device"),
+    *(f"{role}.ulysses_sequence_parallel_size" for role in _ROLES),
+    *(f"{role}.fsdp_config.ulysses_sequence_parallel_size" for role in _ROLES),
+    *(option for option, _ in _SWITCHES),
+    *(f"actor_rollout_ref.model.{part}" for part in ("path", "hf_config_path", "trust_remote_code", "override_config")),
+)
+"""The options that `obstacle` reads."""
+
 
 def packs(config: DictConfig, options: TreePOConfig, *, look_up: bool = True) -> bool:
     """Whether log-probs and updates run packed: where that is exact, unless ``treepo.packing.enabled`` says otherwise.

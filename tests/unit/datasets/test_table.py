@@ -9,7 +9,7 @@ import pytest
 from training_run import write_sums
 
 from treepo.config import ConfigError
-from treepo.datasets import check_parquet
+from treepo.datasets import check_table
 
 SOUND: dict[str, list[Any]] = {
     "data_source": ["tests"],
@@ -19,7 +19,7 @@ SOUND: dict[str, list[Any]] = {
 
 
 def test_a_sound_file_passes(tmp_path: Path) -> None:
-    check_parquet(write_sums(tmp_path / "sums.parquet", 3, seed=0), "data.train_files")
+    check_table(write_sums(tmp_path / "sums.parquet", 3, seed=0), "data.train_files")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_what_verl_could_not_read_is_refused(tmp_path: Path, columns: dict[str, 
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table(columns), path)
     with pytest.raises(ConfigError) as refused:
-        check_parquet(path, "data.val_files")
+        check_table(path, "data.val_files")
     assert str(refused.value).startswith(f"data.val_files: {path} {problem}")
     assert "\n" not in str(refused.value)
 
@@ -53,4 +53,4 @@ def test_what_is_no_parquet_file_is_refused(tmp_path: Path, content: bytes | Non
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=problem):
-        check_parquet(path, "data.train_files")
+        check_table(path, "data.train_files")
