@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.gradient.measure import Cell, Measure
+from treepo.files.whole import write_text_whole
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gradient"
 
@@ -19,9 +20,7 @@ def save(folder: Path, cell: Cell) -> None:
     """Writes a cell, whole or not at all."""
     path = path_of(folder, cell.process, cell.shape, prompts=cell.prompts, seed=cell.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(asdict(cell), indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_text_whole(path, json.dumps(asdict(cell), indent=1) + "\n")
 
 
 def load(path: Path) -> Cell:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from treepo.files.whole import write_text_whole
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunKey:
@@ -95,10 +97,7 @@ def result_path(folder: Path, key: RunKey) -> Path:
 def save(folder: Path, result: RunResult) -> None:
     """Writes a result, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = result_path(folder, result.key)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(asdict(result), indent=1) + "\n")
-    unfinished.replace(path)
+    write_text_whole(result_path(folder, result.key), json.dumps(asdict(result), indent=1) + "\n")
 
 
 def load(path: Path) -> RunResult:

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from treepo.config.options import TreePOConfig
 from treepo.config.presets import CONFIG_DIR
+from treepo.config.suggestion import close_to
 from treepo.config.validation import ConfigError, load_config
 
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
@@ -166,7 +166,7 @@ def _describe(name: str, search: str, error: Exception) -> str:
 
 def _remedy(option: str, known: list[str]) -> str:
     others = [full for full in known if not option.startswith(f"{full}.")]
-    if close := get_close_matches(option, others, n=1, cutoff=0.7):
+    if close := close_to(option, others, cutoff=0.7):
         return f"did you mean {close[0]}?"
     if len(others) < len(known):
         return f"to add it all the same, write +{option}=..."

@@ -1,12 +1,14 @@
 """From plain options to the typed configuration, and what is said of those that are refused."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from treepo.config.options import TreePOConfig
 from treepo.config.suggestion import suggestion
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -23,24 +25,35 @@ def load_config(options: Mapping[str, Any]) -> TreePOConfig:
         The validated, immutable configuration.
 
     Raises:
-        ConfigError: An option is unknown, of the wrong type, out of range or contradicts another.
+        ConfigError: As `validated`.
+    """
+    return validated(TreePOConfig, options, prefix=TreePOConfig.PREFIX)
+
+
+def validated(model: type[Options], options: Mapping[str, Any], *, prefix: str) -> Options:
+    """Turns the plain content of a group into its typed options.
+
+    Args:
+        model: The type.
+        options: The content.
+        prefix: The group's name, as in ``treepo``.
+
+    Raises:
+        ConfigError: An option is unknown, of the wrong type, out of range or contradicts another: the first problem as
+            one line with option, value and what is allowed.
     """
     try:
-        return TreePOConfig.model_validate(options)
+        return model.model_validate(options)
     except ValidationError as error:
-        raise ConfigError(_describe(error)) from error
-
-
-def _describe(error: ValidationError) -> str:
-    """The first problem as one line: option, value, what is allowed."""
-    problem = error.errors()[0]
-    option = ".".join(["treepo", *(str(part) for part in problem["loc"])])
-    if problem["type"] == "extra_forbidden":
-        return f"{option} is not an option; {suggestion(option, option_names(), otherwise='known options: ')}"
-    if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    message = problem["msg"].replace("Input should be", "must be")
-    return f"{option}={problem['input']!r} is refused: {message}"
+        problem = error.errors()[0]
+        option = ".".join([prefix, *(str(part) for part in problem["loc"])])
+        if problem["type"] == "extra_forbidden":
+            remedy = suggestion(option, option_names(model, prefix), otherwise="known options: ")
+            raise ConfigError(f"{option} is not an option; {remedy}") from error
+        if problem["type"] == "value_error":
+            raise ConfigError(problem["msg"].removeprefix("Value error, ")) from error
+        message = problem["msg"].replace("Input should be", "must be")
+        raise ConfigError(f"{option}={problem['input']!r} is refused: {message}") from error
 
 
 def option_names(model: type[BaseModel] = TreePOConfig, prefix: str = "treepo") -> list[str]:

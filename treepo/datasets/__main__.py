@@ -1,6 +1,5 @@
 """``python -m treepo.datasets``: brings training sets and benchmarks into a folder as parquet in verl's layout."""
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -187,13 +186,9 @@ def _revisions(given: Sequence[str], sets: dict[str, SetSpec]) -> dict[str, str]
         if not revision:
             raise DataError(f"--revision {text} should be SET=HASH")
         if name not in sets:
-            raise DataError(f"--revision {text}: no set is called {name}; {hint(_close(name, sets), list(sets))}")
+            raise DataError(f"--revision {text}: no set is called {name}; {hint(name, list(sets))}")
         revisions[name] = revision
     return revisions
-
-
-def _close(name: str, sets: dict[str, SetSpec]) -> list[str]:
-    return difflib.get_close_matches(name, sets, n=3, cutoff=0.5)
 
 
 def _summary(outcome: Outcome, output: Path) -> str:

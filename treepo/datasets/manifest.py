@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from treepo.config import ConfigError
 from treepo.datasets.errors import DataError
-from treepo.datasets.files import sha256_of, write_whole
+from treepo.datasets.files import sha256_of
 from treepo.datasets.overlap import Overlap
 from treepo.datasets.spec import SetSpec
 from treepo.datasets.table import check_table
+from treepo.files.whole import write_text_whole
 
 MANIFEST = "manifest.json"
 Count = Annotated[int, Field(ge=0)]
@@ -97,11 +98,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     content = manifest.model_dump(mode="json")
     content["sets"] = dict(sorted(content["sets"].items()))
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(folder / MANIFEST, lambda path: _write_text(path, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text_whole(folder / MANIFEST, text)
 
 
 def record(path: Path, name: str) -> FileRecord:

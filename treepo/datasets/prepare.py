@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 
 import treepo
 from treepo.datasets.errors import DataError, OfflineError
-from treepo.datasets.files import sole_writer, write_whole
+from treepo.datasets.files import sole_writer
 from treepo.datasets.manifest import Entry, Manifest, OverlapRecord, problem_of, read_manifest, record, write_manifest
 from treepo.datasets.overlap import Overlap, Selection, normalise, select
 from treepo.datasets.reading import read_rows
 from treepo.datasets.rows import SCHEMA, ColumnError, Question, Reason, convert, verl_row
 from treepo.datasets.source import Source
 from treepo.datasets.spec import Group, SetSpec
+from treepo.files.whole import write_whole
 
 LAYOUT = 1
 """Raised whenever the same sources would give other rows."""

@@ -1,6 +1,5 @@
 """A set as its file in ``treepo/datasets/sets`` declares it: source, columns, prompt, answer type and metric."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from treepo.config.suggestion import close_to
 from treepo.datasets.errors import DataError
 
 LETTERS = "ABCDEFGHIJ"
@@ -241,13 +241,12 @@ def choose(names: Iterable[str], sets: Mapping[str, SetSpec]) -> list[SetSpec]:
     chosen: dict[str, None] = {}
     for name in list(names) or ["all"]:
         if name not in sets and name not in groups:
-            known = [*sets, *groups]
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            raise DataError(f"no set or group is called {name}; {hint(close, known)}")
+            raise DataError(f"no set or group is called {name}; {hint(name, [*sets, *groups])}")
         chosen.update(dict.fromkeys(groups.get(name, [name])))
     return [sets[name] for name in chosen]
 
 
-def hint(close: list[str], known: list[str]) -> str:
+def hint(name: str, known: list[str]) -> str:
     """What a wrong name may have meant."""
+    close = close_to(name, known, most=3, cutoff=0.5)
     return f"did you mean {' or '.join(sorted(close))}?" if close else f"there are {', '.join(known)}"

@@ -1,17 +1,16 @@
 """An evaluation composed, typed and made whole: its own options, those of its trees, and those of verl's servers."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ValidationError
 
-from treepo.config import ConfigError, TreePOConfig, load_config, option_names
+from treepo.config import ConfigError, TreePOConfig, load_config
 from treepo.config.load import CONFIG_DIR, compose, resolve
 from treepo.config.policies import CutPosition
+from treepo.config.validation import validated
 from treepo.evaluation.keep.records import tree_label
 from treepo.evaluation.options import EvaluationConfig
 
@@ -94,20 +93,7 @@ def load_evaluation(given: Mapping[str, Any]) -> EvaluationConfig:
     Raises:
         ConfigError: An option is unknown, of the wrong type, out of range or contradicts another.
     """
-    try:
-        return EvaluationConfig.model_validate(given)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        option = ".".join(["evaluation", *(str(part) for part in problem["loc"])])
-        if problem["type"] == "extra_forbidden":
-            known = option_names(EvaluationConfig, "evaluation")
-            close = get_close_matches(option, known, n=1)
-            remedy = f"did you mean {close[0]}?" if close else f"known options: {', '.join(known)}"
-            raise ConfigError(f"{option} is not an option; {remedy}") from error
-        if problem["type"] == "value_error":
-            raise ConfigError(problem["msg"].removeprefix("Value error, ")) from error
-        message = problem["msg"].replace("Input should be", "must be")
-        raise ConfigError(f"{option}={problem['input']!r} is refused: {message}") from error
+    return validated(EvaluationConfig, given, prefix="evaluation")
 
 
 def tree_options(config: DictConfig, options: EvaluationConfig) -> dict[str, TreePOConfig]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 
+from treepo.files.whole import write_whole
 from treepo.quickstart.chains import Chain, draw_chain, story
 
 DATA_SOURCE = "treepo/word_chains"
@@ -100,7 +101,5 @@ def write_task(folder: Path, settings: TaskSettings) -> TaskFiles:
     ):
         rows = [row(chain, split=split, index=index) for index, chain in enumerate(chains)]
         # Whole or not at all: a job that reads the task may be running.
-        unfinished = path.with_suffix(".unfinished")
-        datasets.Dataset.from_list(rows).to_parquet(unfinished)
-        unfinished.replace(path)
+        write_whole(path, datasets.Dataset.from_list(rows).to_parquet)
     return files

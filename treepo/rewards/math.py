@@ -4,11 +4,11 @@ For verl: `reward.custom_reward_function.path=pkg://treepo.rewards.math`, `name=
 several threads of a Ray actor. For the multiple choice sets, the answer is a letter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from treepo.rewards.judge import Judge
-from treepo.rewards.scoring import LONGEST_ANSWER, judge_response
+from treepo.rewards.scoring import LONGEST_ANSWER, GroundTruth, judge_response
 
 __all__ = ["LONGEST_ANSWER", "LONGEST_PREDICTION", "MathScore", "compute_score"]
 
@@ -29,7 +29,7 @@ class MathScore(TypedDict):
 def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: str | Sequence[str],
+    ground_truth: GroundTruth,
     extra_info: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> MathScore:
@@ -38,8 +38,8 @@ def compute_score(
     Args:
         data_source: Name of the dataset: tells multiple choice, and names the data in messages.
         solution_str: The response.
-        ground_truth: The right answer, with or without a box around it; several, any of which will do, as a sequence or
-            as a JSON list of texts.
+        ground_truth: The right answer, a text with or without a box around it or a number; several, any of which will
+            do, as a sequence or as a JSON list of texts.
         extra_info: What verl passes with the row. Where it holds `final_turn`, the model's last turn, that text is
             scored and not the response, which holds what tools printed as well.
         **kwargs: Not used; verl passes more where it has a reward model.
@@ -48,7 +48,7 @@ def compute_score(
         Score, accuracy and extracted answer.
 
     Raises:
-        ValueError: The ground truth is missing, empty or not a text; the final turn is not a text.
+        ValueError: The ground truth is missing, empty, or neither text nor number; the final turn is not a text.
         RuntimeError: The process that judges difficult answers does not run.
     """
     final_turn = None if extra_info is None else extra_info.get("final_turn")

@@ -14,7 +14,8 @@ from treepo.rewards.verdict import Verdict, VerdictPath
 LONGEST_ANSWER = 1024
 """Characters; what is longer is wrong without being looked at."""
 
-GroundTruth = str | Sequence[str]
+Answer = str | int | float
+GroundTruth = Answer | Sequence[Answer]
 Question = tuple[str, str]
 
 
@@ -23,13 +24,13 @@ def judge_response(response: str, ground_truth: GroundTruth, *, data_source: str
 
     Args:
         response: What the model wrote.
-        ground_truth: The right answer, with or without a box around it; several, any of which will do, as a sequence or
-            as a JSON list of texts.
+        ground_truth: The right answer, a text with or without a box around it or a number; several, any of which will
+            do, as a sequence or as a JSON list of texts.
         data_source: Name of the dataset. It tells multiple choice, and names the data in messages.
         judge: Decides what reading cannot.
 
     Raises:
-        ValueError: The ground truth is missing, empty or not a text; for multiple choice, no letter.
+        ValueError: The ground truth is missing, empty, or neither text nor number; for multiple choice, no letter.
         RuntimeError: The process that judges difficult answers does not run.
     """
     return judge_many([(response, ground_truth)], data_source=data_source, judge=judge)[0]
@@ -57,20 +58,29 @@ def ground_truths(ground_truth: object, *, data_source: str) -> list[str]:
     """The right answers, any of which will do.
 
     Raises:
-        ValueError: There is none, or one is empty or not a text.
+        ValueError: There is none, or one is empty, or neither text nor number.
     """
     listed = _json_list(ground_truth) if isinstance(ground_truth, str) else ground_truth
     # Parquet hands a list column out as an array.
     golds = list(listed) if isinstance(listed, list | tuple | np.ndarray) else [listed]
-    texts = [gold for gold in golds if isinstance(gold, str) and gold.strip()]
-    if len(texts) < len(golds):
+    texts = [_as_text(gold) for gold in golds]
+    if not all(texts):
         raise ValueError(
-            f"data source {data_source!r}: reward_model.ground_truth must be a text or a list of texts, none of them "
-            f"empty, got {ground_truth!r:.200}"
+            f"data source {data_source!r}: reward_model.ground_truth must be a text or a number, or a list of them, "
+            f"none of them empty, got {ground_truth!r:.200}"
         )
     if not texts:
         raise ValueError(f"data source {data_source!r}: reward_model.ground_truth is an empty list")
     return [last_boxed(text) or text for text in texts]
+
+
+def _as_text(gold: object) -> str:
+    """An answer as text; "" for what is none."""
+    if isinstance(gold, str):
+        return gold if gold.strip() else ""
+    if isinstance(gold, bool | np.bool_) or not isinstance(gold, int | float | np.integer | np.floating):
+        return ""
+    return str(gold) if np.isfinite(gold) else ""
 
 
 def _json_list(text: str) -> str | list[str]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.files.checkpoint import NOTE, noted_step
 from treepo.start.declared import Start, reads
 
 RESUME_MODES = ("auto", "disable", "resume_path")
-NOTE = "latest_checkpointed_iteration.txt"
 # What verl's FSDP checkpoints call the parts of `checkpoint.load_contents` (utils/checkpoint/fsdp_checkpoint_manager).
 PARTS: Mapping[str, str] = {"model": "model", "optimizer": "optim", "extra": "extra_state"}
 # The last file of a checkpoint but for the note; rotation leaves it where it removes the rest.
@@ -82,19 +82,19 @@ def resumed_step(config: DictConfig) -> Resumed | None:
     note = Path(str(trainer.default_local_dir)) / NOTE
     if not note.is_file():
         return None
-    text = note.read_text().strip()
-    if not text.isdecimal():
+    number = noted_step(note.parent)
+    if number is None:
         raise ConfigError(
-            f"{note} is refused: it must hold the number of the step to go on from, a global_step_N beside it; write "
+            f"{note} is refused: it must hold the number of the step to resume from, a global_step_N beside it; write "
             "that, or remove the file to begin anew"
         )
-    noted = note.parent / f"global_step_{text}"
+    noted = note.parent / f"global_step_{number}"
     damage = _damage(noted, config)
     if damage is None:
         return Resumed(folder=noted)
-    whole = [step for step in steps_in(note.parent) if step_number(step) < int(text) and _is_whole(step, config)]
+    whole = [step for step in steps_in(note.parent) if step_number(step) < number and _is_whole(step, config)]
     if whole:
-        return Resumed(folder=max(whole, key=step_number), instead_of=int(text), why=damage)
+        return Resumed(folder=max(whole, key=step_number), instead_of=number, why=damage)
     if noted.is_dir():
         raise ConfigError(
             f"{noted} is refused: it {damage}, and no whole checkpoint is beside it; put the file back, or begin anew "

@@ -59,12 +59,12 @@ def rows(start: Start) -> None:
 @reads(*_READING)
 def one_schema(start: Start) -> None:
     """Refuses files that verl cannot put one behind the other."""
-    for first, *others in start.tables.values():
-        for other in others:
-            if found := difference(first, other):
+    for tables in start.tables.values():
+        for other in tables[1:]:
+            if found := difference(tables[0], other):
                 raise ConfigError(
-                    f"{first.option}: {found} in {first.path} and {other.path}; give the column one type in all files, "
-                    "as extra_info.index a whole number"
+                    f"{other.option}: {found} in {tables[0].path} and {other.path}; give the column one type in all "
+                    "files, as extra_info.index a whole number"
                 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from treepo.config import ConfigError
+from treepo.files.model import read_json
 
 _NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -58,11 +59,7 @@ def read_shape(model: Path, given: str | None) -> ModelShape:
     file = Path(given).expanduser() if given is not None else model / "config.json"
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; to estimate without the model give --model-shape {_EXAMPLE}")
-    try:
-        values = json.loads(file.read_text())
-    except ValueError as error:
-        raise ConfigError(f"{file} is no JSON ({error}); write it anew") from error
-    return _shape(values, str(file))
+    return _shape(read_json(file), str(file))
 
 
 def _parse(given: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 verl goes on wherever its folder of checkpoints holds one (``trainer.resume_mode=auto``), whatever run has saved it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from treepo.config import ConfigError, TreePOConfig
-from treepo.start.checkpoints import NOTE, READS, resumed_step, steps_in
+from treepo.files.checkpoint import NOTE, noted_step
+from treepo.files.whole import write_text_whole, write_whole
+from treepo.start.checkpoints import READS, resumed_step, steps_in
 from treepo.start.declared import Start, reads
 from treepo.verl.training.set_aside import set_aside
 
@@ -119,7 +121,7 @@ def _lost(config: DictConfig) -> list[str]:
     if config.trainer.resume_mode != "auto" or not note.is_file():
         return []
     return [
-        f"{note} names step {note.read_text().strip()}, which is gone, and no whole checkpoint is left: the training "
+        f"{note} names step {noted_step(note.parent)}, which is gone, and no whole checkpoint is left: the training "
         "begins at step 1"
     ]
 
@@ -213,21 +215,14 @@ def begin(config: DictConfig) -> str | None:
             set_aside(step)
     elif found is not None and found.own and config.trainer.resume_mode == "auto":
         # verl reads it; it names another step where that one is gone or damaged.
-        _replace(note, lambda draft: draft.write_text(str(found.step)))
-    _replace(folder / CONFIG, lambda draft: OmegaConf.save(config, draft, resolve=True))
+        write_text_whole(note, str(found.step))
+    write_whole(folder / CONFIG, lambda draft: OmegaConf.save(config, draft, resolve=True))
     if moved is None:
         return None
     return (
         f"the run begins anew, and goes on from no checkpoint before it: {note} is {moved.name} now, and every "
         "global_step_N beside it global_step_N.before"
     )
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file whole or not at all."""
-    draft = path.with_name(f"{path.name}.part")
-    write(draft)
-    draft.replace(path)
 
 
 def _changes(config: DictConfig) -> list[str] | None:

@@ -73,6 +73,55 @@ def _check_function(path: str, name: str) -> None:
         raise ConfigError(
             f"{_OPTION}.name={name} is refused: {file} defines no such function; it has {there or 'none'}"
         )
+    for node in tree.body:
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
+        # A decorator may return what it likes.
+        if named and not node.decorator_list and (problem := _score_problem(node)):
+            raise ConfigError(f"{_OPTION}.name={name} is refused: in {file} it {problem}")
+
+
+def _score_problem(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str | None:
+    """Why some response certainly gets no score; verl takes a number, or a dict with the key ``score``."""
+    remedy = "return a number, or a dict with the key score, on every way through it"
+    returns = [node for node in _own_nodes(function) if isinstance(node, ast.Return)]
+    if not returns and isinstance(function.body[-1], ast.Raise):
+        return None
+    for node in returns:
+        if node.value is None or (isinstance(node.value, ast.Constant) and node.value.value is None):
+            return f"returns nothing in line {node.lineno}; {remedy}"
+        if isinstance(node.value, ast.Dict) and None not in node.value.keys:
+            keys = [key.value if isinstance(key, ast.Constant) else None for key in node.value.keys]
+            if None not in keys and "score" not in keys:
+                return f"returns a dict without the key score in line {node.lineno}; {remedy}"
+    if _may_end(function.body):
+        return f"may come to its end in line {function.body[-1].end_lineno} without returning anything; {remedy}"
+    return None
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands in a function, without what stands in functions within it."""
+    for inner in ast.iter_child_nodes(node):
+        if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield inner
+            yield from _own_nodes(inner)
+
+
+def _may_end(body: list[ast.stmt]) -> bool:
+    """Whether some way leads past the last of these statements; False where that is not certain."""
+    match body[-1]:
+        case ast.Return() | ast.Raise() | ast.Assert() | ast.While() | ast.With() | ast.AsyncWith() | ast.Match():
+            return False
+        case ast.Expr(value=ast.Call() | ast.Await()):
+            # What is called may raise.
+            return False
+        case ast.If(body=then, orelse=otherwise):
+            return not otherwise or _may_end(then) or _may_end(otherwise)
+        case ast.Try(body=tried, handlers=handlers, orelse=otherwise, finalbody=last):
+            if last and not _may_end(last):
+                return False
+            return _may_end(otherwise or tried) or any(_may_end(handler.body) for handler in handlers)
+        case _:
+            return True
 
 
 def _source(path: str) -> Path | None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from treepo.config import ConfigError
 from treepo.config.policies import RolloutBackend
 from treepo.config.suggestion import suggestion
+from treepo.files import model
 from treepo.start.declared import Start, reads
-from treepo.start.model import read_json
 from treepo.verl.rollout.backend import backend
 
 _ROLLOUT = "actor_rollout_ref.rollout"
@@ -102,12 +102,11 @@ def context_length(start: Start) -> None:
             raise ConfigError(f"{_ROLLOUT}.max_model_len={rollout.max_model_len} is refused: {lengths}")
         return
     # vLLM takes the model's context as the limit, and every longer path would end there.
-    model = start.config.actor_rollout_ref.model.path
-    described = Path(str(model)).expanduser() / "config.json"
-    context = read_json(described).get("max_position_embeddings") if described.is_file() else None
-    if isinstance(context, int) and context < needed:
+    path = start.config.actor_rollout_ref.model.path
+    context = model.context_length(Path(str(path)).expanduser())
+    if context is not None and context < needed:
         raise ConfigError(
-            f"actor_rollout_ref.model.path={model} is refused: {lengths}, and the model's context has {context} tokens "
+            f"actor_rollout_ref.model.path={path} is refused: {lengths}, and the model's context has {context} tokens "
             "(max_position_embeddings); lower them"
         )
 

@@ -163,8 +163,8 @@ def test_an_option_without_its_policy_is_refused(option: str, value: Any, policy
     name, _, _ = policy.partition("=")
     others = nested("fallback.cut", "from_start") if name == "fallback.cut" else {}
     assert refusal(nested(option, value), others) == (
-        f"treepo.{option}={json.dumps(value)} is refused: it is read with treepo.{policy} only; choose that or leave the "
-        "option at null"
+        f"treepo.{option}={json.dumps(value)} is refused: it is read with treepo.{policy} only; choose that or leave "
+        "the option at null"
     )
 
 

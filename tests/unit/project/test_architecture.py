@@ -8,7 +8,7 @@ import pytest
 from training_run import ROOT
 
 # What each room may import of the others; the ground (config, datasets, rewards, processes) is open to all.
-GROUND = {"config", "datasets", "rewards", "processes"}
+GROUND = {"config", "datasets", "files", "rewards", "processes"}
 ALLOWED: dict[str, set[str]] = {
     "tree": set(),
     "advantage": set(),

@@ -1,7 +1,5 @@
 """One list holds every check before a start, and each says what it reads."""
 
-from pathlib import Path
-
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from tiny_stack import compose_tiny, write_tiny_model

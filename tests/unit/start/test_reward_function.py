@@ -38,7 +38,7 @@ def test_a_function_is_found_however_its_module_binds_it(text: str, tmp_path: Pa
 
 
 def test_the_file_is_not_run(tmp_path: Path) -> None:
-    (tmp_path / "my_reward.py").write_text("raise RuntimeError\ndef compute_score(): ...\n")
+    (tmp_path / "my_reward.py").write_text("raise RuntimeError\ndef compute_score(): return 1.0\n")
     check_reward(config(str(tmp_path / "my_reward.py")))
 
 
@@ -95,3 +95,47 @@ def test_an_option_of_verls_older_layout_is_refused_with_the_one_that_is_read(ol
     with pytest.raises(ConfigError, match=line):
         check_reward(config(None, **old))
     check_reward(config(None, custom_reward_function={"path": None}, reward_model={"enable": None}))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("pass", "may come to its end in line 2 without returning anything"),
+        ("if kwargs:\n        return 1.0", "may come to its end"),
+        ("if kwargs:\n        return 1.0\n    else:\n        score = 0.0", "may come to its end"),
+        ("try:\n        return 1.0\n    except ValueError:\n        score = 0.0", "may come to its end"),
+        ("for one in kwargs:\n        return 1.0", "may come to its end"),
+        ("if kwargs:\n        return\n    return 1.0", "returns nothing in line 3"),
+        ("return None", "returns nothing in line 2"),
+        ("return {'acc': 1.0}", "returns a dict without the key score in line 2"),
+    ],
+)
+def test_a_way_through_the_function_without_a_score_is_refused(body: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "my_reward.py"
+    file.write_text(f"def compute_score(**kwargs):\n    {body}\n")
+    with pytest.raises(ConfigError, match=words) as refused:
+        check_reward(config(str(file)))
+    assert str(refused.value).endswith("return a number, or a dict with the key score, on every way through it")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if kwargs:\n        return 1.0\n    else:\n        raise ValueError",
+        "try:\n        return 1.0\n    except ValueError:\n        return 0.0",
+        "try:\n        score = 1.0\n    finally:\n        return 0.0",
+        "with open('x') as file:\n        return 1.0",
+        "while True:\n        return 1.0",
+        "match kwargs:\n        case _:\n            return 1.0",
+        "return {'score': 1.0}",
+        "return {**kwargs}",
+        "return {name: 1.0 for name in kwargs}",
+        "def inner():\n        return\n    return inner() or 1.0",
+        "raise NotImplementedError",
+        "if kwargs:\n        return 1.0\n    fail()",
+    ],
+)
+def test_a_function_that_may_well_give_a_score_everywhere_is_taken(body: str, tmp_path: Path) -> None:
+    file = tmp_path / "my_reward.py"
+    file.write_text(f"def compute_score(**kwargs):\n    {body}\n")
+    check_reward(config(str(file)))

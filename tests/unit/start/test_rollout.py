@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(folder: Path, *overrides: str, table: Path | None = None) -> DictConfig:
     files = [f"data.{name}=[{table or folder / 'text.parquet'}]" for name in ("train_files", "val_files")]
-    return compose_tiny(folder / "model", [*files, *overrides])
+    return compose_tiny(folder / "model", [*files, "data.train_batch_size=8", *overrides])
 
 
 def refused(config: DictConfig) -> str:

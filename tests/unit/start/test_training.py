@@ -12,7 +12,7 @@ from treepo.start import checkpoints, data, training
 from treepo.start.declared import Start
 
 
-def engine(config: DictConfig) -> None:
+def check_engine(config: DictConfig) -> None:
     training.engine(Start(config=config))
 
 
@@ -42,14 +42,14 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("engine", ["megatron", "veomni", "torchtitan"])
 def test_another_engine_is_refused_although_it_has_not_fsdps_options(engine: str) -> None:
     with pytest.raises(ConfigError, match=rf"^model_engine={engine} .*set model_engine=dp"):
-        engine(composed(f"model_engine={engine}"))
+        check_engine(composed(f"model_engine={engine}"))
 
 
 def test_the_engine_is_asked_for_by_its_strategy_too() -> None:
     for strategy in ("fsdp", "fsdp2"):
-        engine(composed(f"actor_rollout_ref.actor.strategy={strategy}"))
+        check_engine(composed(f"actor_rollout_ref.actor.strategy={strategy}"))
     with pytest.raises(ConfigError, match=r"actor_rollout_ref.actor.strategy=megatron is refused"):
-        engine(composed("actor_rollout_ref.actor.strategy=megatron"))
+        check_engine(composed("actor_rollout_ref.actor.strategy=megatron"))
 
 
 # --- rows

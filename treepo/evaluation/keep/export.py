@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from treepo.evaluation.keep.records import Sample, to_plain
 from treepo.evaluation.keep.store import StoredRun, sample_file
+from treepo.files.whole import write_whole
 
 ROWS_AT_A_TIME = 512
 
@@ -52,12 +53,14 @@ def write_parquet(run: StoredRun) -> list[Path]:
 
 
 def _write(samples: Iterable[Sample], path: Path) -> Path:
-    draft = path.with_suffix(".parquet.part")
+    write_whole(path, lambda draft: _write_rows(samples, draft))
+    return path
+
+
+def _write_rows(samples: Iterable[Sample], draft: Path) -> None:
     with pq.ParquetWriter(draft, COLUMNS, compression="zstd") as writer:
         for rows in _chunks(iter(samples)):
             writer.write_table(pa.Table.from_pylist([dict(to_plain(sample)) for sample in rows], schema=COLUMNS))
-    draft.rename(path)
-    return path
 
 
 def _chunks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from treepo.config import ConfigError
 from treepo.evaluation.keep.plans import refuse_other
 from treepo.evaluation.keep.records import SCHEMA, Call, RunPlan, Sample, from_json, to_line, to_plain
+from treepo.files.whole import write_text_whole
 
 SYNC_SECONDS = 5.0
 """A machine that fails costs at most this many seconds of samples; a killed process costs none."""
@@ -244,12 +245,7 @@ def _begin(folder: Path, plan: RunPlan) -> None:
         refuse_other(folder, to_plain(StoredRun(folder).plan), to_plain(plan))
         return
     stored = to_plain(_Stored(schema=SCHEMA, fingerprint=fingerprint(plan), plan=plan))
-    draft = file.with_suffix(".json.part")
-    with draft.open("w") as out:
-        json.dump(stored, out, indent=2)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.rename(file)
+    write_text_whole(file, json.dumps(stored, indent=2))
 
 
 def _open(opened: ExitStack, path: Path) -> IO[bytes]:

@@ -23,6 +23,7 @@ from treepo.evaluation.show.comparison_tables import comparison_tables
 from treepo.evaluation.show.page_data import CHARACTERS, page_data
 from treepo.evaluation.show.plots import Plot, all_plots, difference_plot
 from treepo.evaluation.show.tables import run_tables
+from treepo.files.whole import write_text_whole
 
 RESULTS_SCHEMA = 1
 """Version of ``results.json`` and ``comparison.json``."""
@@ -78,9 +79,9 @@ def write_report(run: StoredRun, out: Path, *, page_characters: int = CHARACTERS
         page=out / "report.html",
         results=out / "results.json",
     )
-    _write(report.markdown, _markdown(f"Evaluation of {run.plan.model}", shared))
-    _write(report.page, _page(run, shared, page_characters))
-    _write(report.results, json.dumps(_results(run, report), indent=2, allow_nan=False) + "\n")
+    write_text_whole(report.markdown, _markdown(f"Evaluation of {run.plan.model}", shared))
+    write_text_whole(report.page, _page(run, shared, page_characters))
+    write_text_whole(report.results, json.dumps(_results(run, report), indent=2, allow_nan=False) + "\n")
     return report
 
 
@@ -97,10 +98,10 @@ def write_comparison(comparison: Comparison, out: Path) -> tuple[Path, Path, Pat
     }
     markdown, page, results = (out / f"comparison.{ending}" for ending in ("md", "html", "json"))
     _write_plots(plots, out)
-    _write(markdown, _markdown(title, {**shared, "complete": True}))
-    _write(page, _html("comparison.html.j2", shared, title=title))
+    write_text_whole(markdown, _markdown(title, {**shared, "complete": True}))
+    write_text_whole(page, _html("comparison.html.j2", shared, title=title))
     plain = {"schema": RESULTS_SCHEMA, **to_plain(comparison)}
-    _write(results, json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    write_text_whole(results, json.dumps(plain, indent=2, allow_nan=False) + "\n")
     return markdown, page, results
 
 
@@ -185,10 +186,4 @@ def _template_text(name: str) -> str:
 def _write_plots(plots: Sequence[Plot], out: Path) -> None:
     (out / "plots").mkdir(parents=True, exist_ok=True)
     for plot in plots:
-        _write(out / "plots" / f"{plot.name}.svg", plot.svg)
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(text.encode("utf-8", errors="replace"))
-    draft.rename(path)
+        write_text_whole(out / "plots" / f"{plot.name}.svg", plot.svg)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from treepo.config import ConfigError
+from treepo.files.checkpoint import noted_step
 from treepo.processes import LastingFile
 
 _SECRET_LETTERS = 64
@@ -77,8 +78,4 @@ class RunFolder:
 
     def checkpoint_step(self, checkpoints: Path | None) -> int | None:
         """The step of the last whole checkpoint, from verl's own note; None without one."""
-        if checkpoints is None:
-            return None
-        note = checkpoints / "latest_checkpointed_iteration.txt"
-        text = note.read_text().strip() if note.is_file() else ""
-        return int(text) if text.isdecimal() else None
+        return None if checkpoints is None else noted_step(checkpoints)

@@ -9,6 +9,7 @@ from typing import Any
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 
+from treepo.files.whole import write_text_whole
 from treepo.tree import FinishReason
 from treepo.verl.rollout.rows import TreeFields, path_of
 from treepo.viewer import Row, Scores, record_line, tree_from_rows, tree_record
@@ -51,9 +52,7 @@ def dump_trees(batch: KVBatchMeta, *, step: int, path: Path, tokenizer: Any) -> 
         for uid, places in groups.items()
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text("".join(lines), encoding="utf-8")
-    unfinished.replace(path)
+    write_text_whole(path, "".join(lines))
     return len(lines)
 
 

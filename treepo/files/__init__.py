@@ -1,0 +1,1 @@
+"""Files and folders that several rooms write or read: whole files, models, verl's checkpoints."""
