@@ -33,9 +33,8 @@ treepo train --preset cpu_quickstart treepo.width=8 treepo.divergence.budget=ram
 ```
 
 An option that is misspelt, out of range, or that contradicts another is refused with one line before anything starts.
-Where the default is `null` because one policy alone reads the option, it stays `null` unless that policy is chosen, and
-must then be set. Any other option that nothing reads, because a policy or an estimator is not chosen, is refused by a
-training where it is set to something else than its default.
+An option that nothing reads, because a policy is not chosen, is refused where it is set to something else than its
+default; what only some estimators read is refused by a training with another one.
 
 Words: [glossary.md](glossary.md). What the options do shows in the [metrics](metrics.md). Options for a task, a reward
 and a model of your own: [own_task.md](own_task.md). What is printed when something goes wrong:

@@ -17,9 +17,9 @@ from treepo.start.declared import Start, reads
 AGENT_LOOP = "single_turn_agent"
 """verl's name of the agent loop that trees take the place of."""
 
-_FILES = ("data.train_files", "data.val_files")
-_READING = (*_FILES, "data.custom_cls")
-_PROMPTS = (*_READING, "data.prompt_key", "data.max_prompt_length", "data.filter_overlong_prompts")
+_TRAINING = ("data.train_files", "data.custom_cls")
+_FILES = (*_TRAINING, "data.val_files")
+_PROMPTS = (*_FILES, "data.prompt_key", "data.max_prompt_length", "data.filter_overlong_prompts")
 _TOKENS = (
     *("actor_rollout_ref.model.path", "actor_rollout_ref.model.tokenizer_path"),
     *("actor_rollout_ref.model.custom_chat_template", "actor_rollout_ref.model.trust_remote_code"),
@@ -44,22 +44,22 @@ def dataset_class(start: Start) -> None:
         )
 
 
-@reads(*_READING, "data.prompt_key")
+@reads(*_FILES, "data.prompt_key")
 def rows(start: Start) -> None:
     """Refuses files that verl could not read, or that lack what a training needs of every row."""
     data = start.config.data
     if data.custom_cls.path is None:
-        for option in _FILES:
+        for option in ("data.train_files", "data.val_files"):
             if not OmegaConf.select(start.config, option):
                 raise ConfigError(f"{option} is empty; give the path of a parquet file")
     for table in _tables(start):
         check_rows(table, prompt=data.prompt_key)
 
 
-@reads(*_READING)
+@reads(*_FILES)
 def one_schema(start: Start) -> None:
     """Refuses files that verl cannot put one behind the other."""
-    for tables in start.tables.values():
+    for tables in (start.training_tables, start.validation_tables):
         for other in tables[1:]:
             if found := difference(tables[0], other):
                 raise ConfigError(
@@ -68,10 +68,10 @@ def one_schema(start: Start) -> None:
                 )
 
 
-@reads(*_READING, "data.image_key", "data.video_key", "data.audio_key")
+@reads(*_TRAINING, "data.image_key", "data.video_key", "data.audio_key")
 def text_alone(start: Start) -> None:
     """Refuses pictures, films and sounds: they would be left out of the training without a word."""
-    for table in start.tables.get(_FILES[0], ()):
+    for table in start.training_tables:
         for key in ("image_key", "video_key", "audio_key"):
             column = start.config.data[key]
             row = column and next((row for row, value in enumerate(table.column(column)) if value), None)
@@ -81,10 +81,10 @@ def text_alone(start: Start) -> None:
                 )
 
 
-@reads(*_READING)
+@reads(*_TRAINING)
 def agent_loops(start: Start) -> None:
     """Refuses rows that ask for an agent loop of their own: training prompts become trees."""
-    for table in start.tables.get(_FILES[0], ()):
+    for table in start.training_tables:
         for row, loop in enumerate(table.column("agent_name")):
             if loop not in (None, AGENT_LOOP):
                 raise table.refusal(
@@ -93,13 +93,13 @@ def agent_loops(start: Start) -> None:
                 )
 
 
-@reads(*_READING, "data.train_batch_size", "data.train_max_samples", "trainer.val_only", "trainer.val_before_train")
+@reads(*_TRAINING, "data.train_batch_size", "data.train_max_samples", "trainer.val_only", "trainer.val_before_train")
 def enough_rows(start: Start) -> None:
     """Refuses fewer rows than a batch: verl divides by the number of steps in an epoch."""
     data, found = start.config.data, start.training_rows
     if found is None or not _trains(start.config) or found >= data.train_batch_size:
         return
-    source = "data.train_max_samples" if found == data.train_max_samples else _FILES[0]
+    source = "data.train_max_samples" if found == data.train_max_samples else "data.train_files"
     raise ConfigError(
         f"data.train_batch_size={data.train_batch_size} is refused: {source} gives {found} rows, and every prompt of a "
         "batch is another row; lower the batch size (and actor_rollout_ref.actor.ppo_mini_batch_size), or give more "
@@ -140,12 +140,15 @@ def enough_prompts(start: Start) -> None:
     data, length = start.config.data, start.prompt_length
     if not data.filter_overlong_prompts or length is None:
         return
-    needed = {_FILES[0]: data.train_batch_size if _trains(start.config) else 0, _FILES[1]: 1}
-    for option, tables in start.tables.items():
-        kept = _count_kept(tables, data, length, most=needed[option])
-        if kept < needed[option]:
+    for option, tables, needed in (
+        ("data.train_files", start.training_tables, data.train_batch_size if _trains(start.config) else 0),
+        ("data.val_files", start.validation_tables, 1),
+    ):
+        # Without a table here nobody can know.
+        kept = _count_kept(tables, data, length, most=needed) if tables else needed
+        if kept < needed:
             raise ConfigError(
-                f"data.filter_overlong_prompts=true leaves {kept} rows of {option}, and {needed[option]} are needed: "
+                f"data.filter_overlong_prompts=true leaves {kept} rows of {option}, and {needed} are needed: "
                 f"all other prompts have more than data.max_prompt_length={data.max_prompt_length} tokens; raise it"
                 + (", or lower data.train_batch_size" if kept else "")
             )
@@ -163,8 +166,8 @@ def _count_kept(tables: Sequence[Table], data: DictConfig, length: Callable[[Any
 
 
 def _tables(start: Start) -> Iterator[Table]:
-    for tables in start.tables.values():
-        yield from tables
+    yield from start.training_tables
+    yield from start.validation_tables
 
 
 def _trains(config: DictConfig) -> bool:

@@ -1,6 +1,6 @@
 """What a check before the start is given, and how it says which options it reads."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,34 +36,26 @@ class Start:
         return tree_options(self.config)
 
     @cached_property
-    def tables(self) -> Mapping[str, tuple[Table, ...]]:
-        """The files of ``data.train_files`` and ``data.val_files`` that lie here, by option.
+    def training_tables(self) -> tuple[Table, ...]:
+        """The files of ``data.train_files`` that are here.
 
-        Empty where a dataset class of the user's reads them. A file that verl fetches from elsewhere is left out.
+        None where the user's own dataset class reads them; one that verl fetches from elsewhere is left out.
 
         Raises:
             ConfigError: A file is missing or cannot be read.
         """
-        data = self.config.data
-        if data.custom_cls.path is not None:
-            return {}
-        files = {option: data[option] for option in ("train_files", "val_files")}
-        return {
-            f"data.{option}": tuple(
-                open_table(Path(path).expanduser(), f"data.{option}")
-                for path in ([given] if isinstance(given, str) else given or ())
-                if "://" not in path
-            )
-            for option, given in files.items()
-        }
+        return self._open("train_files")
+
+    @cached_property
+    def validation_tables(self) -> tuple[Table, ...]:
+        """The same of ``data.val_files``."""
+        return self._open("val_files")
 
     @property
     def training_rows(self) -> int | None:
         """Rows to train on, at most: prompts that are too long are left out later. None where nobody here can know."""
-        data = self.config.data
-        given = [data.train_files] if isinstance(data.train_files, str) else data.train_files or ()
-        tables = self.tables.get("data.train_files", ())
-        if len(tables) < len(given) or not tables:
+        data, tables = self.config.data, self.training_tables
+        if len(tables) < len(_listed(data.train_files)) or not tables:
             return None
         rows = sum(table.rows for table in tables)
         return min(rows, data.train_max_samples) if data.train_max_samples > 0 else rows
@@ -82,6 +74,16 @@ class Start:
         words = OmegaConf.to_container(data.apply_chat_template_kwargs)
         assert isinstance(words, dict)
         return prompt_length(model, {str(name): value for name, value in words.items()})
+
+    def _open(self, name: str) -> tuple[Table, ...]:
+        if self.config.data.custom_cls.path is not None:
+            return ()
+        here = (path for path in _listed(self.config.data[name]) if "://" not in path)
+        return tuple(open_table(Path(path).expanduser(), f"data.{name}") for path in here)
+
+
+def _listed(files: str | Sequence[str] | None) -> Sequence[str]:
+    return [files] if isinstance(files, str) else files or ()
 
 
 Check = Callable[[Start], Iterable[str] | None]

@@ -14,7 +14,7 @@ _ROLLOUT = "actor_rollout_ref.rollout"
 
 @reads(
     *("trainer.val_only", "trainer.save_freq", "trainer.total_training_steps", "trainer.total_epochs"),
-    *("data.train_files", "data.val_files", "data.custom_cls"),
+    *("data.train_files", "data.custom_cls"),
     *("data.train_batch_size", "data.train_max_samples"),
 )
 def steps(start: Start) -> Iterator[str]:

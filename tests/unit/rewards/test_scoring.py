@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from treepo.rewards import scoring
@@ -105,6 +106,21 @@ def test_a_bad_ground_truth_is_found_before_anything_is_judged() -> None:
 )
 def test_a_json_list_of_texts_is_several_ground_truths_and_an_interval_is_not(written: str, truths: list[str]) -> None:
     assert ground_truths(written, data_source="test") == truths
+
+
+@pytest.mark.parametrize(
+    ("number", "truths"),
+    [(12, ["12"]), (-3, ["-3"]), (0, ["0"]), (0.5, ["0.5"]), (np.int64(12), ["12"]), ([1, "2"], ["1", "2"])],
+    ids=repr,
+)
+def test_a_number_is_a_ground_truth_as_its_digits(number: object, truths: list[str]) -> None:
+    assert ground_truths(number, data_source="test") == truths
+
+
+@pytest.mark.parametrize("nothing", [True, None, float("nan"), float("inf"), [1, None], {"value": 1}], ids=repr)
+def test_what_is_neither_text_nor_number_is_no_ground_truth(nothing: object) -> None:
+    with pytest.raises(ValueError, match="must be a text or a number, or a list of them"):
+        ground_truths(nothing, data_source="test")
 
 
 def test_a_ground_truth_too_long_to_be_answered_is_no_burden(monkeypatch: pytest.MonkeyPatch) -> None:
