@@ -2,7 +2,18 @@
 
 from omegaconf import DictConfig
 
-from treepo.start import checkpoints, data, model, packing, resumption, reward_function, rollout, training, warnings
+from treepo.start import (
+    checkpoints,
+    data,
+    environment,
+    model,
+    packing,
+    resumption,
+    reward_function,
+    rollout,
+    training,
+    warnings,
+)
 from treepo.start.declared import Check, Start
 
 CHECKS: tuple[Check, ...] = (
@@ -17,11 +28,10 @@ CHECKS: tuple[Check, ...] = (
     training.mini_batch,
     training.loggers,
     reward_function.old_options,
-    rollout.environment,
+    environment.agent_loop,
     rollout.server,
     rollout.seeds,
     rollout.sampling,
-    rollout.one_turn,
     rollout.in_engine,
     # Small files, and the beginnings of large ones.
     data.dataset_class,
@@ -36,7 +46,8 @@ CHECKS: tuple[Check, ...] = (
     rollout.context_length,
     # Whole columns.
     data.text_alone,
-    data.agent_loops,
+    environment.agent_loops_of_rows,
+    environment.turns,
     # What takes seconds to import: the tokenizer, verl.
     training.estimator,
     data.prompt_lengths,

@@ -14,9 +14,6 @@ from treepo.config import ConfigError
 from treepo.datasets.table import Table, check_rows, difference
 from treepo.start.declared import Start, reads
 
-AGENT_LOOP = "single_turn_agent"
-"""verl's name of the agent loop that trees take the place of."""
-
 _TRAINING = ("data.train_files", "data.custom_cls")
 _FILES = (*_TRAINING, "data.val_files")
 _PROMPTS = (*_FILES, "data.prompt_key", "data.max_prompt_length", "data.filter_overlong_prompts")
@@ -78,18 +75,6 @@ def text_alone(start: Start) -> None:
             if row is not None:
                 raise table.refusal(
                     f"row {row} has {column} (data.{key}): trees grow from text alone; train on other rows"
-                )
-
-
-@reads(*_TRAINING)
-def agent_loops(start: Start) -> None:
-    """Refuses rows that ask for an agent loop of their own: training prompts become trees."""
-    for table in start.training_tables:
-        for row, loop in enumerate(table.column("agent_name")):
-            if loop not in (None, AGENT_LOOP):
-                raise table.refusal(
-                    f"row {row} asks for the agent loop {loop} (agent_name): training prompts become trees; leave the "
-                    f"column out, or write {AGENT_LOOP}"
                 )
 
 

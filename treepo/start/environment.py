@@ -69,7 +69,7 @@ def _check_tools(start: Start, wanted: str) -> None:
         )
     if options.rollout.backend is RolloutBackend.IN_ENGINE:
         raise ConfigError(
-            f"treepo.rollout.backend=in_engine is refused with {wanted}: every turn is its own request; set it to "
+            f"treepo.rollout.backend=in_engine is refused with {wanted}: every turn is a request of its own; set it to "
             "portable or leave it null"
         )
     for option, given in (("window", options.fallback.window), ("block_size", options.fallback.block_size)):

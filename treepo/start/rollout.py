@@ -11,6 +11,9 @@ from treepo.verl.rollout.backend import backend
 
 _ROLLOUT = "actor_rollout_ref.rollout"
 _SERVERS = ("vllm", "sglang")
+BACKEND = ("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.agent.default_agent_loop")
+"""The options that decide where trees grow."""
+
 # Below it vLLM takes the likeliest token.
 _GREEDY = 1e-5
 
@@ -38,7 +41,7 @@ def server(start: Start) -> None:
         raise ConfigError(f"{_ROLLOUT}.name={name} is refused: {suggestion(str(name), _SERVERS)}")
 
 
-@reads("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.full_determinism", "trainer.v1.trainer_mode", "trainer.device")
+@reads(*BACKEND, f"{_ROLLOUT}.full_determinism", "trainer.v1.trainer_mode", "trainer.device")
 def seeds(start: Start) -> None:
     """Refuses seeds of requests, and determinism, where they would not do what they say."""
     rollout, trainer, seeded = (
@@ -111,7 +114,7 @@ def context_length(start: Start) -> None:
         )
 
 
-@reads("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.disaggregation.enabled", f"{_ROLLOUT}.enable_prefix_caching")
+@reads(*BACKEND, f"{_ROLLOUT}.disaggregation.enabled", f"{_ROLLOUT}.enable_prefix_caching")
 def in_engine(start: Start) -> None:
     """Refuses what the backend in the engine cannot do without."""
     if backend(start.config, start.options) is not RolloutBackend.IN_ENGINE:

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 from treepo.config.policies import RolloutBackend
 from treepo.start.declared import Start, reads
+from treepo.start.rollout import BACKEND
 from treepo.start.training import OVERLONG
 from treepo.verl.rollout.backend import backend
 
@@ -65,7 +66,7 @@ def lengths(start: Start) -> Iterator[str]:
 
 
 @reads(
-    *("treepo", f"{_ROLLOUT}.name", f"{_ROLLOUT}.engine_kwargs", f"{_ROLLOUT}.enable_prefix_caching"),
+    *(*BACKEND, f"{_ROLLOUT}.engine_kwargs", f"{_ROLLOUT}.enable_prefix_caching"),
     *("algorithm.rollout_correction", "trainer.v1.trainer_mode"),
 )
 def rollout(start: Start) -> Iterator[str]:

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from start_checks import run_checks
 from tiny_stack import compose_tiny, write_tiny_model
 from training_run import write_sums
 
 from treepo.config import ConfigError
 from treepo.config.load import tree_options
-from treepo.start.environment import check_turns
+from treepo.start import environment
 from treepo.verl.rollout.backend import backend
 
 MULTI_TURN = "actor_rollout_ref.rollout.multi_turn"
@@ -54,7 +55,7 @@ def composed(base: DictConfig, *overrides: str) -> Any:
 
 def refused(config: Any) -> str:
     with pytest.raises(ConfigError) as error:
-        check_turns(config, tree_options(config))
+        run_checks(config, environment)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -63,7 +64,7 @@ def test_an_environment_and_tools_pass_and_grow_outside_of_the_engine(base: Dict
     tools = [TOOL_AGENT, f"{MULTI_TURN}.function_tool_path={folder / 'said.py'}", f"{MULTI_TURN}.enable=true"]
     for overrides in (["treepo.environment.name=turn_scenes:Adder"], tools):
         config = composed(base, *overrides)
-        check_turns(config, tree_options(config))
+        run_checks(config, environment)
         assert backend(config, tree_options(config)) == "portable"
     assert backend(base, tree_options(base)) == "in_engine"
 

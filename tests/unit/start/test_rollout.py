@@ -13,7 +13,7 @@ from tiny_stack import compose_tiny, write_tiny_model
 from training_run import write_sums
 
 from treepo.config import ConfigError
-from treepo.start import data, rollout
+from treepo.start import data, environment, rollout
 
 ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -33,7 +33,7 @@ def composed(folder: Path, *overrides: str, table: Path | None = None) -> DictCo
 
 def refused(config: DictConfig) -> str:
     with pytest.raises(ConfigError) as error:
-        run_checks(config, rollout, data)
+        run_checks(config, rollout, environment, data)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -47,7 +47,7 @@ def with_column(folder: Path, name: str, values: list[Any]) -> Path:
 
 def test_a_sound_rollout_passes(folder: Path) -> None:
     config = composed(folder)
-    run_checks(config, rollout, data)
+    run_checks(config, rollout, environment, data)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_the_engines_backend_asks_for_vllm(folder: Path) -> None:
     line = refused(composed(folder, *unseeded, "treepo.rollout.backend=in_engine"))
     assert f"treepo.rollout.backend=in_engine is refused with {ROLLOUT}.name=sglang" in line
     config = composed(folder, *unseeded)
-    run_checks(config, rollout, data)
+    run_checks(config, rollout, environment, data)
 
 
 def test_a_model_whose_context_is_too_short_is_refused_where_nothing_else_limits_it(folder: Path) -> None:
     config = composed(folder, f"{ROLLOUT}.max_model_len=null")
-    run_checks(config, rollout, data)
+    run_checks(config, rollout, environment, data)
     described = folder / "model" / "config.json"
     before = described.read_text()
     described.write_text(json.dumps({**json.loads(before), "max_position_embeddings": 255}))
@@ -104,4 +104,4 @@ def test_rows_with_pictures_or_another_agent_loop_are_refused_by_number(folder: 
 def test_columns_that_ask_for_nothing_are_no_obstacle(folder: Path) -> None:
     for name, values in {"images": [[]] * 8, "agent_name": ["single_turn_agent"] * 8}.items():
         config = composed(folder, table=with_column(folder, name, values))
-        run_checks(config, rollout, data)
+        run_checks(config, rollout, environment, data)
