@@ -30,8 +30,8 @@ class Table:
     def __init__(self, path: Path, option: str, source: pq.ParquetFile | pa.Table) -> None:
         self.path = path
         self.option = option
-        self.rows: int = source.num_rows if isinstance(source, pa.Table) else source.metadata.num_rows
-        self.schema: pa.Schema = source.schema if isinstance(source, pa.Table) else source.schema_arrow
+        self.rows: int = source.metadata.num_rows if isinstance(source, pq.ParquetFile) else source.num_rows
+        self.schema: pa.Schema = source.schema_arrow if isinstance(source, pq.ParquetFile) else source.schema
         self._source = source
 
     def head(self, columns: Iterable[str]) -> list[dict[str, Any]]:
@@ -49,9 +49,9 @@ class Table:
         return ConfigError(f"{self.option}: {self.path} {problem}")
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        if isinstance(self._source, pa.Table):
-            return iter(self._source.select(columns).to_batches(max_chunksize=_ROWS_READ))
-        return self._source.iter_batches(batch_size=_ROWS_READ, columns=columns)
+        if isinstance(self._source, pq.ParquetFile):
+            return self._source.iter_batches(batch_size=_ROWS_READ, columns=columns)
+        return iter(self._source.select(columns).to_batches(max_chunksize=_ROWS_READ))
 
 
 def open_table(path: Path, option: str) -> Table:

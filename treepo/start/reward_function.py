@@ -67,16 +67,16 @@ def _check_function(path: str, name: str) -> None:
         tree = ast.parse(file.read_bytes(), filename=str(file))
     except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"{_OPTION}.path={path} cannot be read: {error}; mend {file}") from error
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     names = set(_names(tree.body))
     if name not in names and "*" not in names:
-        there = ", ".join(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        there = ", ".join(function.name for function in functions)
         raise ConfigError(
             f"{_OPTION}.name={name} is refused: {file} defines no such function; it has {there or 'none'}"
         )
-    for node in tree.body:
-        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
+    for function in functions:
         # A decorator may return what it likes.
-        if named and not node.decorator_list and (problem := _score_problem(node)):
+        if function.name == name and not function.decorator_list and (problem := _score_problem(function)):
             raise ConfigError(f"{_OPTION}.name={name} is refused: in {file} it {problem}")
 
 
