@@ -92,6 +92,26 @@ def test_special_rows_give_the_same_numbers(engines: Engines, batching: dict[str
     agree(apart(packed, stock))
 
 
+def test_observed_tokens_in_the_middle_of_a_response_have_no_part_in_the_update(engines: Engines) -> None:
+    rows = grow_rows(random.Random(3), prompts=3, width=4)
+    batches = [make_batch(rows, max_tokens=MICRO_BATCH, calculate_entropy=True) for _ in engines]
+    whole = run_engine(engines[0], [batches[0]], policy_loss(), steps=0)
+    for batch in batches:
+        # By their ids, so that what is shared is observed by all; the last token is the model's.
+        masks = [(answer % 3 != 0).long() for answer in batch["responses"].unbind()]
+        for mask in masks:
+            mask[-1:] = 1
+        assert any(0 in mask.tolist() for mask in masks)
+        observed = torch.nested.as_nested_tensor(masks, layout=torch.jagged)
+        batch["loss_mask"], batch["response_mask"] = observed, observed
+    stock, packed = (
+        run_engine(engine, [batch], policy_loss(), steps=0) for engine, batch in zip(engines, batches, strict=True)
+    )
+    agree(apart(packed, stock))
+    # The mask is heeded: without it the gradient is another.
+    assert max(apart(whole, stock).values()) > 100 * TOLERANCE
+
+
 def test_a_mini_batch_without_a_single_response_token_has_no_gradient_and_no_error(folder: Path) -> None:
     engine = build_engine(folder, packed=True)
     batch = make_batch(Rows.of([[5, 6], [5, 7]], [[], []]), max_tokens=MICRO_BATCH)
