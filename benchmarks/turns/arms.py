@@ -168,6 +168,7 @@ async def _verl(server: Server, name: str, *, depth: int, tool: Tool) -> tuple[i
 
     async def one(number: int) -> tuple[int, int, int]:
         tokens, cuts, steps = prompt_tokens(name), [PROMPT_TOKENS], 0
+        turn = 0
         for turn in range(1, depth + 1):
             seed = random.Random(f"{name} {number} {turn}").getrandbits(62)
             written = turn_tokens(seed)

@@ -98,7 +98,7 @@ def test_observed_tokens_in_the_middle_of_a_response_have_no_part_in_the_update(
     whole = run_engine(engines[0], [batches[0]], policy_loss(), steps=0)
     for batch in batches:
         # By their ids, so that what is shared is observed by all; the last token is the model's.
-        masks = [(answer % 3 != 0).long() for answer in batch["responses"].unbind()]
+        masks = [(answer % 3 != 0).long() for answer in batch["responses"].unbind(0)]
         for mask in masks:
             mask[-1:] = 1
         assert any(0 in mask.tolist() for mask in masks)

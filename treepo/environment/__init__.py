@@ -1,7 +1,7 @@
 """Conversations with an environment, along every path of a tree."""
 
 from treepo.environment.branches import Branches, EnvironmentStartError
-from treepo.environment.conversation import Conversation, cut_text
+from treepo.environment.conversation import Conversation, Tokenise, cut_text
 from treepo.environment.open_limit import OpenLimit
 from treepo.environment.protocol import Environment, Observation, Turn
 from treepo.environment.states import BranchCounts, BranchState, Reply
@@ -20,6 +20,7 @@ __all__ = [
     "OpenLimit",
     "Reply",
     "Talk",
+    "Tokenise",
     "Turn",
     "cut_text",
 ]

@@ -25,8 +25,12 @@ TREE_OPTIONS = (
     "divergence",
     "fallback",
     "termination",
+    "environment",
 )
 """What an evaluation reads of ``treepo.*``; width, divergence and seed are options of the evaluation."""
+
+TALK_OPTIONS = ("segment_length", "max_depth", "termination", "environment")
+"""Those that talks with an environment read, in trees and by themselves."""
 
 _FOLLOWS = {
     "nnodes": "nodes",
@@ -115,6 +119,18 @@ def tree_options(config: DictConfig, options: EvaluationConfig) -> dict[str, Tre
         )
         for divergence in options.divergences
     }
+
+
+def talk_options(config: DictConfig) -> TreePOConfig | None:
+    """The options of talks with an environment, each by itself; None without an environment.
+
+    Raises:
+        ConfigError: One of them is refused.
+    """
+    given = _plain(config.treepo)
+    if given["environment"]["name"] is None:
+        return None
+    return load_config({name: given[name] for name in TALK_OPTIONS})
 
 
 def _accelerators(options: EvaluationConfig) -> int:

@@ -17,6 +17,7 @@ class Response:
         tokens: Its token ids, shape [n]; an end-of-sequence token is the last.
         log_probs: Log-probability of each, shape [n]; None where they were not asked for.
         finish: Why it ended.
+        final_turn: Tokens of the model's last turn, which alone is judged; None where there is one turn.
         path: The way through its tree; None for an independent sample.
         from_fallback: Whether it grew out of a fallback.
     """
@@ -24,6 +25,7 @@ class Response:
     tokens: Sequence[int]
     log_probs: tuple[float, ...] | None
     finish: FinishReason
+    final_turn: Sequence[int] | None = None
     path: NodePath | None = None
     from_fallback: bool = False
 

@@ -234,7 +234,9 @@ class _Loop:
     def _sample(self, prompt: Prompt, sampling: str, index: int, seed: int, response: Response) -> Sample:
         question = prompt.question
         text = str(self._work.decode(response.tokens))
-        correct, answer, verdict = self._judged(question, text)
+        # What an environment printed is no answer.
+        last = text if response.final_turn is None else str(self._work.decode(response.final_turn))
+        correct, answer, verdict = self._judged(question, last)
         return Sample(
             benchmark=question.benchmark,
             question=question.id,

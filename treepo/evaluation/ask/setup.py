@@ -16,7 +16,7 @@ from treepo.evaluation.ask.own_reward import OwnReward, load_reward
 from treepo.evaluation.ask.prompt_templates import PromptTemplate, read_prompt_template
 from treepo.evaluation.ask.prompts import Prompts, Tokenizer, make_prompts, read_template
 from treepo.evaluation.ask.work import Work
-from treepo.evaluation.config import TREE_OPTIONS, settle, tree_options
+from treepo.evaluation.config import TALK_OPTIONS, TREE_OPTIONS, settle, talk_options, tree_options
 from treepo.evaluation.keep.plans import refuse_other
 from treepo.evaluation.keep.records import MAX_QUESTIONS, TOO_LONG, BenchmarkPlan, RunPlan, to_plain
 from treepo.evaluation.keep.store import StoredRun
@@ -42,6 +42,7 @@ class Setup:
         config: The whole configuration, resolved.
         options: The evaluation's options.
         trees: Options of its trees, by label of the sampling.
+        talks: Options of independent talks with an environment; None without an environment.
         model: Where the model comes from.
         put: How questions are put.
         own_reward: The function that decides what is right; None for the built-in scorer.
@@ -52,6 +53,7 @@ class Setup:
     config: DictConfig
     options: EvaluationConfig
     trees: Mapping[str, TreePOConfig]
+    talks: TreePOConfig | None
     model: ModelSource
     put: PromptTemplate
     own_reward: OwnReward | None
@@ -103,6 +105,7 @@ def check(config: DictConfig) -> Setup:
         config=config,
         options=options,
         trees=trees,
+        talks=talk_options(config),
         model=model,
         put=read_prompt_template(options.prompt_template),
         own_reward=None
@@ -241,7 +244,9 @@ def _known(setup: Setup) -> dict[str, Any]:
         found[MAX_QUESTIONS] = setup.options.max_questions
     found["dtype"] = str(setup.config.actor_rollout_ref.rollout.dtype)
     for tree in list(setup.trees.values())[:1]:  # they differ in divergence alone, which their labels say
-        found["treepo"] = tree.model_dump(mode="json", include=set(TREE_OPTIONS))
+        found["treepo"] = tree.model_dump(mode="json", include=set[str](TREE_OPTIONS) - {"environment"})
+    if setup.talks is not None:
+        found["talks"] = setup.talks.model_dump(mode="json", include=set[str](TALK_OPTIONS))
     return found
 
 

@@ -39,6 +39,7 @@ from treepo.verl.rollout.tree_job import GrownTree, TreeJob
 from treepo.verl.rollout.turns import (
     Partner,
     TurnTree,
+    messages_as_tokens,
     own_environment,
     own_tools,
     turn_options,
@@ -114,7 +115,15 @@ class TreeAgentLoop(AgentLoopBase):
             arguments, options = self._made_of
             return await own_tools(ToolAgentLoop(*arguments, **options), row, options=self._options, name=name)
         if self._options.environment.name is not None:
-            return await own_environment(self, row, options=self._options, name=name, decode=self._decode)
+            return own_environment(
+                row,
+                prompt_tokens=await self.ct_build_initial_tokens(list(row["raw_prompt"])),
+                options=self._options,
+                multi_turn=self.rollout_config.multi_turn,
+                name=name,
+                decode=self._decode,
+                tokenise=partial(messages_as_tokens, self.continuous_token_builder),
+            )
         return None
 
     async def _job(self, sampling_params: dict[str, Any], row: dict[str, Any], partner: Partner | None) -> TreeJob:

@@ -1,9 +1,10 @@
 """Trees of turns in verl's agent loop: puts together who answers the turns, and what a trajectory's row says of them.
 
-Checked against verl 0.9.1 (``AgentLoopBase.ct_merge_context_msg``); the seam is held by
+Checked against verl 0.9.1 (``ContinuousTokenBuilder.merge_context_tokens``); the seam is held by
 ``tests/unit/verl/rollout/test_own_environment.py``.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
-from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
+from verl.experimental.agent_loop import AgentLoopOutput
 
 from treepo.config import BudgetConfig, FallbackConfig, TreePOConfig
 from treepo.config.checks import import_named
 from treepo.config.policies import CutPosition, EnvironmentFork, FallbackCandidates
-from treepo.environment import BranchCounts, Branches, Conversation, OpenLimit, Talk
+from treepo.environment import BranchCounts, Branches, Conversation, OpenLimit, Talk, Tokenise
 from treepo.rollout import SegmentEngine, TurnEngine, TurnLimits, without_forks
 from treepo.tree import Trajectory
 from treepo.tree.text import ends_by_text
@@ -58,24 +59,28 @@ def open_limit(options: TreePOConfig) -> OpenLimit:
     return _limits.setdefault(options.environment.max_open, OpenLimit(options.environment.max_open))
 
 
-async def own_environment(
-    loop: AgentLoopBase,
+def own_environment(
     row: Mapping[str, Any],
     *,
+    prompt_tokens: list[int],
     options: TreePOConfig,
+    multi_turn: Any,
     name: str,
     decode: Callable[[Sequence[int]], str],
+    tokenise: Tokenise,
 ) -> Partner:
     """A user's environment as the partner of one prompt.
 
     Args:
-        loop: Writes messages as tokens, in verl's way.
         row: The prompt's row of the dataset, with ``raw_prompt``.
+        prompt_tokens: The prompt's tokens.
         options: TreePO's.
+        multi_turn: verl's options ``rollout.multi_turn``.
         name: The prompt, for messages.
         decode: Text of some token ids.
+        tokenise: Writes messages as tokens, see :class:`treepo.environment.Conversation`.
     """
-    environment, multi_turn = options.environment, loop.rollout_config.multi_turn
+    environment = options.environment
     assert environment.name is not None, "asked for where there is one"
     branches = Branches(
         import_named(environment.name),
@@ -90,13 +95,12 @@ async def own_environment(
         branches,
         messages=tuple(row["raw_prompt"]),
         decode=decode,
-        tokenise=partial(_tokenise, loop),
+        tokenise=tokenise,
         on_error=environment.on_error,
         max_turns=most_turns(multi_turn),
         longest_message=multi_turn.max_tool_response_length,
         truncate_side=multi_turn.tool_response_truncate_side,
     )
-    prompt_tokens = await loop.ct_build_initial_tokens(list(row["raw_prompt"]))
     return Partner(prompt_tokens=prompt_tokens, talk=talk, counts=branches.counts)
 
 
@@ -217,18 +221,18 @@ def turns_for_reward(output: AgentLoopOutput, decode: Callable[[Sequence[int]], 
     }
 
 
-async def _tokenise(
-    loop: AgentLoopBase,
+async def messages_as_tokens(
+    builder: Any,
     before: tuple[Mapping[str, Any], ...],
     added: tuple[Mapping[str, Any], ...],
     so_far: Sequence[int],
 ) -> tuple[list[int], int]:
-    """Messages as the tokens that follow, and how many of the last tokens they replace."""
-    merged, _, _ = await loop.ct_merge_context_msg(
+    """Messages as the tokens that follow, by verl's builder, and how many of the last tokens they replace."""
+    merged = await asyncio.to_thread(
+        builder.merge_context_tokens,
         [dict(message) for message in before],
         [dict(message) for message in (*before, *added)],
         list(so_far),
-        [],
     )
     replaced = merged.removed_prefix_token_count
     return merged.token_ids[len(so_far) - replaced :], replaced

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from treepo.evaluation import RunWriter, StoredRun
 from treepo.evaluation.ask.hub_model import fetch_model
+from treepo.evaluation.ask.prompts import read_template
 from treepo.evaluation.ask.run import evaluate
 from treepo.evaluation.ask.setup import Prepared, Setup, prepare, work_of
 from treepo.evaluation.ask.work import EvaluationError, Failure
@@ -114,13 +115,37 @@ def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWrite
             console.print(f"evaluation: starting {setup.servers} servers on {setup.accelerators} accelerators")
             client, replicas = start_servers(config)
             eos = end_tokens(config.actor_rollout_ref.model.path, tokenizer.eos_token_id)
-            generator = ServerGenerator(client, replicas, setup, eos_token_ids=eos)
+            talks = None if setup.talks is None else _talks(client, setup, tokenizer, eos, replicas=len(replicas))
+            generator = ServerGenerator(client, replicas, setup, eos_token_ids=eos, talks=talks)
             judge = running.enter_context(closing(Judge(workers=setup.options.judges)))
             progress = running.enter_context(ConsoleProgress(console))
             work = work_of(setup, prepared, tokenizer)
             return asyncio.run(_until_signalled(evaluate(work, generator, writer, judge=judge, progress=progress)))
     except RayError as error:
         raise EvaluationError(str(error)) from error
+
+
+def _talks(client: Any, setup: Setup, tokenizer: Any, eos: frozenset[int], *, replicas: int) -> Any:
+    """Talks with the environment, with the chat template of the prompts."""
+    from transformers import AutoConfig
+
+    from treepo.verl.serving.talks import EvaluationTalks
+
+    options, config = setup.options, setup.config.actor_rollout_ref
+    tokenizer.chat_template = read_template(options.chat_template, tokenizer)
+    described = AutoConfig.from_pretrained(config.model.path, trust_remote_code=config.model.trust_remote_code)
+    return EvaluationTalks(
+        client,
+        tokenizer=tokenizer,
+        model_type=described.model_type,
+        put=setup.put,
+        multi_turn=config.rollout.multi_turn,
+        sampling_params={name: getattr(options, name) for name in ("temperature", "top_p", "top_k")},
+        longest=options.response_length,
+        seeded=options.seeded_requests,
+        eos_token_ids=eos,
+        replicas=replicas,
+    )
 
 
 async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:

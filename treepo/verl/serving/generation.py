@@ -18,10 +18,11 @@ from treepo.config import TreePOConfig
 from treepo.evaluation.ask.generator import Generated, Response
 from treepo.evaluation.ask.prompts import Prompt
 from treepo.evaluation.ask.setup import Setup
-from treepo.tree import FinishReason, Tree
+from treepo.tree import FinishReason, Trajectory, Tree
 from treepo.verl.rollout.tree_client import grow_on_server
 from treepo.verl.rollout.tree_job import TreeJob
 from treepo.verl.rollout.tree_server import use_servers
+from treepo.verl.serving.talks import EvaluationTalks
 
 _WARM_UP_SAMPLES, _WARM_UP_TOKENS = 32, 32
 
@@ -34,12 +35,20 @@ class ServerGenerator:
         replicas: The servers' replicas.
         setup: The evaluation.
         eos_token_ids: Tokens that end an answer.
+        talks: Talks with the environment, where there is one.
     """
 
     def __init__(
-        self, client: LLMServerClient, replicas: Sequence[Any], setup: Setup, *, eos_token_ids: frozenset[int]
+        self,
+        client: LLMServerClient,
+        replicas: Sequence[Any],
+        setup: Setup,
+        *,
+        eos_token_ids: frozenset[int],
+        talks: EvaluationTalks | None = None,
     ) -> None:
         options = setup.options
+        self._talks, self._talk_options = talks, setup.talks
         self._client, self._replicas = client, replicas
         self._longest, self._seeded = options.response_length, options.seeded_requests
         self._log_probs = options.log_probs
@@ -58,6 +67,11 @@ class ServerGenerator:
         Raises:
             RuntimeError: The server ended the request.
         """
+        if self._talks is not None:
+            assert self._talk_options is not None, "there are talks where there is an environment"
+            alone = self._talk_options.model_copy(update={"seed": seed})
+            tree = await self._talks.grow(prompt, options=alone, width=1)
+            return _of_tree(tree, log_probs=self._log_probs, alone=True)
         # verl's server takes keys out of the dictionary it is given.
         params = {**self._params, "max_tokens": self._longest, "logprobs": self._log_probs}
         if self._seeded:
@@ -81,11 +95,14 @@ class ServerGenerator:
         )
 
     async def grow(self, prompt: Prompt, *, options: TreePOConfig) -> Generated:
-        """One tree, grown within a server.
+        """One tree, grown within a server; with an environment outside of it.
 
         Raises:
             RolloutError: It could not be grown.
         """
+        if self._talks is not None:
+            tree = await self._talks.grow(prompt, options=options, width=options.width)
+            return _of_tree(tree, log_probs=self._log_probs)
         job = TreeJob(
             tree_id=_name(prompt),
             prompt_id=_name(prompt),
@@ -126,13 +143,14 @@ def _name(prompt: Prompt) -> str:
     return f"{prompt.question.benchmark}/{prompt.question.id}"
 
 
-def _of_tree(tree: Tree, *, discarded: int, log_probs: bool) -> Generated:
+def _of_tree(tree: Tree, *, log_probs: bool, discarded: int = 0, alone: bool = False) -> Generated:
     responses = tuple(
         Response(
             tokens=trajectory.tokens,
             log_probs=tuple(trajectory.log_probs) if log_probs else None,
             finish=trajectory.reason,
-            path=trajectory.path,
+            final_turn=_final_turn(trajectory),
+            path=None if alone else trajectory.path,
             from_fallback=trajectory.from_fallback,
         )
         for trajectory in tree.trajectories
@@ -143,6 +161,14 @@ def _of_tree(tree: Tree, *, discarded: int, log_probs: bool) -> Generated:
         prefix_tokens=tree.stats.prefix_tokens,
         cached_tokens=tree.stats.cached_tokens,
     )
+
+
+def _final_turn(trajectory: Trajectory) -> list[int] | None:
+    """The tokens behind the last observation; None without one."""
+    mask = trajectory.response_mask
+    if all(mask):
+        return None
+    return trajectory.tokens[len(mask) - mask[::-1].index(0) :]
 
 
 @contextmanager
