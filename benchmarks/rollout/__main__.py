@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.rollout.cell import Arm, Cell, Measured
+from benchmarks.rollout.lengths import law
 from benchmarks.rollout.profiles import PROFILES, Profile
 from benchmarks.rollout.table import plot_occupancy, plot_sweep, table
 
@@ -79,7 +80,14 @@ def main(
             for axis, sweep in chosen.sweeps.items()
         },
     )
-    _measure(chosen, [Arm(name) for name in arms.split(",")], repeats, seed, output, models, override or [])
+    try:
+        wanted = [Arm(name) for name in arms.split(",")]
+        for cell in chosen.everything:
+            law(cell.lengths, cell.longest)
+    except ValueError as error:
+        # Before the engine starts, which takes a minute.
+        raise typer.BadParameter(str(error)) from error
+    _measure(chosen, wanted, repeats, seed, output, models, override or [])
 
 
 def _measure(

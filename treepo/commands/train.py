@@ -39,8 +39,8 @@ def train(
     adopt_environment(config)
     # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
     from treepo.start.checks import check as check_training
+    from treepo.start.machine import check_accelerators, check_machine
     from treepo.start.resumption import begin, find_checkpoint, nothing_left, nothing_trained
-    from treepo.start.socket_paths import check_ray_folder
     from treepo.start.sole_training import sole_training
 
     for warning in check_training(config, accept_changes=accept_changes):
@@ -50,7 +50,13 @@ def train(
     if done is not None or check:
         return 0
     if OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local":
-        check_ray_folder(os.environ, "RAY_TMPDIR", "TMPDIR", below="ray")
+        check_machine(os.environ)
+        if config.trainer.device == "cuda" and config.trainer.nnodes == 1:
+            import torch
+
+            check_accelerators(
+                torch.cuda.device_count(), config.trainer.n_gpus_per_node, option="trainer.n_gpus_per_node"
+            )
     with sole_training(Path(config.run_dir)):
         from treepo.verl.training.task_runner import TrainingError, run_training
 

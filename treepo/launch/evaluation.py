@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from treepo.config.load import hydra_quote
+from treepo.config.load import adopt_environment, hydra_quote
 from treepo.evaluation.ask.model_folder import find_model
 from treepo.evaluation.ask.setup import check
 from treepo.evaluation.config import compose_evaluation, settle
@@ -152,6 +152,8 @@ def _say_variables() -> None:
 
 def _check(config: DictConfig) -> tuple[str, ...]:
     check_folder(os.environ)
+    # As in the job itself.
+    adopt_environment(config)
     setup = check(config)
     sys.stdout.write(f"\n{setup.servers} servers, {setup.prompts_in_flight} prompts in flight\n")
     return setup.warnings

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_decoder import ResubmittingEngine
+from typer.testing import CliRunner
 
+from benchmarks.rollout.__main__ import app
 from benchmarks.rollout.cell import Arm, Cell, Grown, Measured, mean_context
 from benchmarks.rollout.lengths import DrawnLengths, LogNormal, Memoryless, law
 from benchmarks.rollout.profiles import PROFILES
@@ -142,3 +144,18 @@ def test_every_cell_of_every_profile_is_a_valid_setting(name: str) -> None:
     for cell in cells:
         assert load_config(cell.tree_options).max_depth * cell.segment_length == cell.longest
         law(cell.lengths, cell.longest)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lengths", "lognormal_0.5"], "are not known"),
+        (["--lengths", "lognormal:wide"], "could not convert"),
+        (["--arms", "independent,prtable"], "not a valid Arm"),
+    ],
+    ids=str,
+)
+def test_a_name_that_is_not_known_is_refused_before_the_engine_starts(words: list[str], said: str) -> None:
+    refused = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert said in refused.output

@@ -9,7 +9,7 @@ import pytest
 
 from treepo.config import ConfigError
 from treepo.launch.nodes.ray_node import check_folder, cluster_environment
-from treepo.start.socket_paths import _SOCKET, check_ray_folder
+from treepo.start.machine import _SOCKET, check_ray_folder
 
 PLACES = (
     *("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK"),

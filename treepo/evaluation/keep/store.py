@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from treepo.config import ConfigError
 from treepo.evaluation.keep.plans import refuse_other
 from treepo.evaluation.keep.records import SCHEMA, Call, RunPlan, Sample, from_json, to_line, to_plain
+from treepo.files.model import read_json
 from treepo.files.whole import write_text_whole
 
 SYNC_SECONDS = 5.0
@@ -54,7 +55,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
     A last line without an end, or that is no JSON, was cut by a kill; so was a last batch that lacks lines.
 
     Raises:
-        ValueError: A line in the middle is damaged.
+        ConfigError: A line in the middle is damaged.
     """
     batch: list[tuple[int, bytes, int]] = []
     offset = 0
@@ -62,7 +63,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if damage is not None:
-                raise ValueError(damage)
+                raise ConfigError(damage)
             offset += len(line)
             try:
                 rest = from_json(_Rest, line).left
@@ -86,7 +87,10 @@ def _records(path: Path, kind: type) -> Iterator[Any]:
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"]))
-            raise ValueError(f"{path}, line {number}: {where}: {problem['msg']}") from error
+            raise ConfigError(
+                f"{path}, line {number} is damaged: {where}: {problem['msg']}; remove the line, and what it held is "
+                "generated again"
+            ) from error
 
 
 class StoredRun:
@@ -104,10 +108,17 @@ class StoredRun:
         file = folder / "run.json"
         if not file.is_file():
             raise ConfigError(f"{folder} holds no evaluation: {file} is missing")
-        schema = json.loads(file.read_bytes()).get("schema")
+        schema = read_json(file).get("schema")
         if schema != SCHEMA:
             raise ConfigError(f"{file} has schema {schema!r}, this version reads schema {SCHEMA}")
-        self.plan: RunPlan = from_json(_Stored, file.read_bytes()).plan
+        try:
+            self.plan: RunPlan = from_json(_Stored, file.read_bytes()).plan
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise ConfigError(
+                f"{file} is damaged: {where}: {problem['msg']}; put it back, or evaluate anew into another run_dir"
+            ) from error
 
     def samples(self, benchmark: str, *, log_probs: bool = False) -> Iterator[Sample]:
         """The samples of a benchmark, in the order of writing.
@@ -117,13 +128,13 @@ class StoredRun:
             log_probs: Whether to keep their log-probabilities, which may be most of the file.
 
         Raises:
-            ValueError: A line is damaged or a sample is there twice.
+            ConfigError: A line is damaged or a sample is there twice.
         """
         path = sample_file(self.folder, benchmark)
         seen: set[tuple[str, str, int]] = set()
         for sample in _records(path, Sample):
             if sample.key in seen:
-                raise ValueError(f"{path} holds sample {sample.key} twice")
+                raise ConfigError(f"{path} holds sample {sample.key} twice; remove one of them")
             seen.add(sample.key)
             yield sample if log_probs else replace(sample, log_probs=None)
 

@@ -18,7 +18,7 @@ from typing import Any
 from treepo.launch.nodes.loop import Loop
 from treepo.launch.nodes.processes import Child
 from treepo.launch.schedulers import PROCESS_VARIABLES
-from treepo.start.socket_paths import check_ray_folder
+from treepo.start.machine import check_ray_folder
 
 # Ray writes the cluster's address here once a node has joined.
 _ADDRESS_FILE = "ray_current_cluster"

@@ -15,6 +15,7 @@ from training_run import ROOT
 from treepo.config import ConfigError
 from treepo.evaluation import BenchmarkPlan, RunWriter, Sample, StoredRun, repeats_itself
 from treepo.evaluation.keep.export import write_parquet
+from treepo.evaluation.keep.records import SCHEMA
 from treepo.evaluation.keep.store import sample_file
 from treepo.tree import FinishReason, NodePath
 
@@ -108,8 +109,15 @@ def test_a_line_without_a_field_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path, plan(), [sample()])
     path = sample_file(tmp_path, "sums")
     path.write_text(path.read_text().replace('"verdict"', '"verdikt"'))
-    with pytest.raises(ValueError, match=r"sums\.jsonl, line 1: verdict"):
+    with pytest.raises(ValueError, match=r"sums\.jsonl, line 1 is damaged: verdict"):
         keys(run)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": %d}', '{"schema": 0}'])
+def test_a_damaged_plan_is_one_line_with_its_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content % SCHEMA if "%" in content else content)
+    with pytest.raises(ConfigError, match=r"run\.json (cannot be read|holds no JSON object|is damaged|has schema)"):
+        StoredRun(tmp_path)
 
 
 def test_other_options_are_refused_by_name(tmp_path: Path) -> None:
