@@ -12,6 +12,10 @@ _LEFT_OUT = ("*.pth", "*.gguf", "*.onnx", "*.msgpack", "*.h5", "original/*", "on
 """Other copies of the weights, which no server of ours reads."""
 
 
+_OLDER = "*.bin"
+"""Weights of repositories without safetensors; beside these they are another copy."""
+
+
 def fetch_model(name: str, revision: str | None) -> Path:
     """Downloads a model, or finds it in the hub's cache.
 
@@ -26,7 +30,10 @@ def fetch_model(name: str, revision: str | None) -> Path:
         ConfigError: The hub has no such model or revision, or cannot be reached while the cache does not hold it.
     """
     try:
-        return Path(snapshot_download(name, revision=revision, ignore_patterns=list(_LEFT_OUT)))
+        folder = Path(snapshot_download(name, revision=revision, ignore_patterns=[*_LEFT_OUT, _OLDER]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, revision=revision, ignore_patterns=list(_LEFT_OUT)))
+        return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError, OSError) as error:
         at = "" if revision is None else f" at evaluation.model_revision={revision}"
         why = " ".join(str(error).split())[:200]

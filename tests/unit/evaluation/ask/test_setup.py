@@ -145,6 +145,24 @@ def test_a_model_of_the_hub_is_one_commit_and_another_one_is_another_run(
         RunWriter(folder, plans[2])
 
 
+@pytest.mark.parametrize(("weights", "calls"), [("model.safetensors", 1), ("pytorch_model.bin", 2)])
+def test_older_weights_are_downloaded_only_where_there_are_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str, calls: int
+) -> None:
+    asked: list[list[str]] = []
+
+    def snapshot(name: str, *, revision: str | None, ignore_patterns: list[str]) -> str:
+        asked.append(ignore_patterns)
+        if not any(Path(weights).match(pattern) for pattern in ignore_patterns):
+            (tmp_path / weights).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub_model, "snapshot_download", snapshot)
+    assert (fetch_model("a/b", None) / weights).is_file()
+    assert len(asked) == calls
+    assert "*.bin" in asked[0]
+
+
 def test_a_model_that_cannot_be_downloaded_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(name: str, **_: object) -> str:
         raise OSError(f"nothing called\n{name}")
