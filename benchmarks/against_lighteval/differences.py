@@ -40,7 +40,7 @@ def why(case: Case) -> str:
     # What lighteval could parse stands before the text that it found: a text alone was not parsed.
     parsed, truth_parsed = len(case.theirs.answers) > 1, len(case.theirs.truths) > len(case.truths)
     if case.theirs.right:
-        if case.answer is None:
+        if case.answer is None or not case.answer.strip():
             return "no box: lighteval takes the last formula or number, we ask for a box"
         if case.decided in ("timeout", "crash", "error"):
             return f"ours: {case.decided} while judging"

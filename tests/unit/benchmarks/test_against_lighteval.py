@@ -54,6 +54,7 @@ def test_a_side_that_fails_or_says_too_little_ends_the_benchmark(tmp_path: Path)
     ("found", "reason"),
     [
         (case(False, judged(True), answer=None), "no box: lighteval takes the last formula or number"),
+        (case(False, judged(True), answer=" "), "no box: lighteval takes the last formula or number"),
         (case(False, judged(True), decided="timeout"), "ours: timeout while judging"),
         (case(False, judged(True)), "lighteval reads both as the same value"),
         (case(False, judged(True, answers=("a",))), "lighteval compares texts"),
