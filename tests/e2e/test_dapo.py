@@ -1,4 +1,7 @@
-"""The published run's preset on real verl, vLLM and Ray, with all its parts but the size: DAPO with trees."""
+"""The published run's preset on real verl, vLLM and Ray, with all its parts but the size: DAPO with trees.
+
+Trained by the command of the installed wheel, in a folder that is not the checkout.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+from installed_wheel import build_wheel, install_wheel
 from omegaconf import OmegaConf
 from parity_reward import HOPELESS, accuracy, letter_share
 from tiny_stack import write_tiny_model
@@ -50,9 +54,16 @@ def write_data(path: Path) -> Path:
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("dapo")
     write_small_preset(folder)
-    run = TrainingRun(
+    (folder / "wheel").mkdir()
+    commands = install_wheel(build_wheel(folder / "wheel"), folder / "environment")
+    (folder / "empty").mkdir()
+
+    class InstalledRun(TrainingRun):
+        command = (str(commands / "treepo"), "train")
+
+    run = InstalledRun(
         [
-            *("--config-dir", str(folder), "--config-name", "small_dapo"),
+            *("--config-dir", str(folder), "--preset", "small_dapo"),
             f"actor_rollout_ref.model.path={write_tiny_model(folder / 'model')}",
             f"data.train_files=[{write_data(folder / 'train.parquet')}]",
             f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
@@ -76,7 +87,10 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             f"trainer.total_training_steps={STEPS}",
             "trainer.val_before_train=false",
             "trainer.save_freq=-1",
-        ]
+        ],
+        cwd=folder / "empty",
+        # Without the checkout.
+        PYTHONPATH="",
     )
     try:
         assert run.wait(seconds=1800) == 0, run.tail()
@@ -94,6 +108,10 @@ def groups(run_dir: Path) -> list[list[dict[str, Any]]]:
             if not row["uid"].startswith("pad"):
                 by_prompt[row["uid"].split("_")[0]].append(row)
     return list(by_prompt.values())
+
+
+def test_the_installed_command_leaves_the_folder_where_it_was_typed_as_it_was(run_dir: Path) -> None:
+    assert list((run_dir.parent / "empty").iterdir()) == []
 
 
 def test_the_run_had_the_published_loss_filter_and_penalty(run_dir: Path) -> None:

@@ -30,8 +30,9 @@ pytestmark = pytest.mark.timeout(3600)
 class StandIn(TrainingRun):
     command = (
         *(sys.executable, "-c"),
-        "import sys; from treepo.launch.command import main; from treepo.processes import outlive_readers; "
-        f"outlive_readers(); sys.exit(main([sys.executable, {str(STAND_IN)!r}]))",
+        "import sys; from treepo.commands import launch, run; "
+        f"launch.TREEPO = (sys.executable, {str(STAND_IN)!r}); run()",
+        *("launch", "train"),
     )
 
 

@@ -40,10 +40,10 @@ class TrainingRun:
 
     command = (sys.executable, "-m", "treepo", "train")
 
-    def __init__(self, arguments: list[str], **environment: str) -> None:
+    def __init__(self, arguments: list[str], *, cwd: Path = ROOT, **environment: str) -> None:
         self.process = subprocess.Popen(
             [*self.command, *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

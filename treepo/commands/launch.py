@@ -17,7 +17,9 @@ _NODES = """
 On many nodes give every node the same command. Nodes, rank and the head's address come from the variables of torchrun,
 Slurm, MPI, Volcano or SkyPilot; TREEPO_NNODES, TREEPO_NODE_RANK, TREEPO_HEAD and TREEPO_PORT win over them.
 """
-_TREEPO = (sys.executable, "-m", "treepo")
+TREEPO = (sys.executable, "-m", "treepo")
+"""What runs the job, which is a command of its own."""
+
 _LIMITS = Limits()
 
 
@@ -52,7 +54,7 @@ def launch_training(
     )
     if dry_run:
         return training.check_training(options, model_shape=model_shape, accelerator_gib=accelerator_gib)
-    return training.launch_training(options, (*_TREEPO, "train"))
+    return training.launch_training(options, (*TREEPO, "train"))
 
 
 @app.command("eval", epilog=_NODES)
@@ -92,7 +94,7 @@ def launch_evaluation(
     )
     if dry_run:
         return evaluation.check_evaluation(options, model_shape=model_shape, accelerator_gib=accelerator_gib)
-    return evaluation.launch_evaluation(options, (*_TREEPO, "eval"))
+    return evaluation.launch_evaluation(options, (*TREEPO, "eval"))
 
 
 def training_overrides(model: str | None, train: Sequence[str] | None, held_out: Sequence[str] | None) -> list[str]:

@@ -76,6 +76,17 @@ def test_every_page_of_the_docs_is_reached_from_the_readme_and_every_room_is_lis
     assert {room for room in rooms if f"`{room}`" not in TEXT} == set()
 
 
+def test_the_drawings_name_classes_and_functions_of_the_code() -> None:
+    drawings = re.findall(r"```mermaid\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert len(drawings) == 2
+    code = "\n".join(path.read_text() for path in (ROOT / "treepo").rglob("*.py"))
+    defined = set(re.findall(r"^\s*(?:class|async def|def) (\w+)", code, flags=re.MULTILINE))
+    named = set(re.findall(r"\b(?:_?[a-z]+(?:_[a-z]+)+|[A-Z][a-z]\w*[A-Z]\w*)\b", "".join(drawings)))
+    assert len(named) > 15
+    # Of verl's.
+    assert named - defined == {"ReplayBuffer"}
+
+
 @pytest.mark.parametrize("option", re.findall(r"`(\+?[a-z_]+(?:\.[a-z_]+)+=[^`]+)`", TEXT))
 def test_every_option_named_in_passing_composes_and_is_valid(option: str) -> None:
     tree_options(compose("qwen2_5_7b", [option]))
