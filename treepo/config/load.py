@@ -55,6 +55,8 @@ def compose(
             f"{CONFIG_DIR} does not exist: the presets are missing; install TreePO anew from its checkout"
         )
     folder = (config_dir or home).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir {config_dir} is no folder; name one with presets of your own")
     if not any((place / f"{name}.yaml").is_file() for place in (folder, home)):
         presets = ", ".join(sorted(path.stem for place in {folder, home} for path in place.glob("*.yaml")))
         raise ConfigError(f"--preset {name} is not a preset; there are: {presets}")
@@ -62,9 +64,10 @@ def compose(
     store = ConfigStore.instance()
     store.store(group="treepo", name="default", node=TreePOConfig().model_dump(mode="json"))
     # A user's own presets come first and find ours, and verl's, behind them.
-    places = dict.fromkeys((home, CONFIG_DIR, _verl_config_dir()))
+    places = dict.fromkeys((folder, home, CONFIG_DIR, _verl_config_dir()))
     search = f"hydra.searchpath=[{','.join(hydra_quote(f'file://{place}') for place in places)}]"
-    with initialize_config_dir(str(folder), version_base=None):
+    first = folder if (folder / f"{name}.yaml").is_file() else home
+    with initialize_config_dir(str(first), version_base=None):
         try:
             return hydra_compose(name, overrides=[search, *overrides])
         except (HydraException, OmegaConfBaseException, ValueError) as error:

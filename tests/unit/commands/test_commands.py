@@ -13,6 +13,7 @@ from training_run import ROOT
 
 from treepo.commands import COMMANDS, main
 from treepo.config.load import CONFIG_DIR
+from treepo.launch.nodes.job import Launch
 
 HEAVY = ("torch", "verl", "ray", "vllm", "transformers")
 NEEDED_TO_LIST = ("hydra", "omegaconf", "numpy", "pyarrow", "matplotlib", "huggingface_hub", "jinja2")
@@ -117,6 +118,23 @@ def test_paths_count_from_where_one_stands(
     captured = capsys.readouterr()
     assert f"run_dir: {tmp_path}/" in captured.out
     assert captured.err.startswith("error: data.train_files: no.parquet does not exist; ")
+
+
+@pytest.mark.parametrize(("kind", "preset"), [("train", "cpu_quickstart"), ("eval", "quickstart")])
+def test_the_command_that_a_launch_runs_is_one_that_treepo_reads(
+    kind: str, preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launched: list[Launch] = []
+    for module in ("training", "evaluation"):
+        monkeypatch.setattr(f"treepo.launch.{module}.run", lambda launch: launched.append(launch) or 3)
+    words = ["--preset", preset, "--config-dir", str(tmp_path), "--model", "/models/a b", f"run_dir={tmp_path / 'run'}"]
+    assert main(["launch", kind, *words]) == 3
+    python, option, module, *command = launched[0].job.command
+    assert (python, option, module, command[0]) == (sys.executable, "-m", "treepo", kind)
+    assert main([*command, "--cfg", "job"]) == 0
+    printed = capsys.readouterr().out
+    assert "/models/a b" in printed
+    assert f"run_dir: {tmp_path / 'run'}\n" in printed
 
 
 @pytest.mark.parametrize(

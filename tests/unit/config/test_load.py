@@ -82,6 +82,14 @@ def test_an_unknown_preset_names_those_that_exist() -> None:
         compose("cpu_quikstart", [])
 
 
+def test_our_presets_are_found_beside_a_folder_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "platform").mkdir()
+    (tmp_path / "platform/mine.yaml").write_text("# @package _global_\ntreepo:\n  width: 6\n")
+    assert compose("cpu_quickstart", ["+platform=mine"], config_dir=tmp_path).treepo.width == 6
+    with pytest.raises(ConfigError, match=r"--config-dir .*/nowhere is no folder"):
+        compose("cpu_quickstart", [], config_dir=tmp_path / "nowhere")
+
+
 def test_a_folder_of_ones_own_presets_builds_on_ours(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("defaults:\n  - cpu_quickstart\n  - _self_\ntreepo:\n  width: 6\n")
     config = compose("mine", ["treepo.max_depth=3"], config_dir=tmp_path)
