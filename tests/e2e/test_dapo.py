@@ -56,10 +56,12 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_small_preset(folder)
     (folder / "wheel").mkdir()
     commands = install_wheel(build_wheel(folder / "wheel"), folder / "environment")
-    (folder / "empty").mkdir()
+    empty = folder / "empty"
+    empty.mkdir()
 
     class InstalledRun(TrainingRun):
         command = (str(commands / "treepo"), "train")
+        folder = empty
 
     run = InstalledRun(
         [
@@ -88,7 +90,6 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "trainer.val_before_train=false",
             "trainer.save_freq=-1",
         ],
-        cwd=folder / "empty",
         # Without the checkout.
         PYTHONPATH="",
     )

@@ -39,11 +39,12 @@ class TrainingRun:
     """One process of the launcher, with its output line by line."""
 
     command = (sys.executable, "-m", "treepo", "train")
+    folder = ROOT
 
-    def __init__(self, arguments: list[str], *, cwd: Path = ROOT, **environment: str) -> None:
+    def __init__(self, arguments: list[str], **environment: str) -> None:
         self.process = subprocess.Popen(
             [*self.command, *arguments],
-            cwd=cwd,
+            cwd=self.folder,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
