@@ -267,12 +267,12 @@ class TurnEngine:
 
 def without_forks(options: TreePOConfig) -> TreePOConfig:
     """The options of ``treepo.environment.fork=none``: `width` conversations begin at the root, and none forks."""
-    cut = options.fallback.cut if options.fallback.cut is CutPosition.NONE else CutPosition.FROM_START
+    anew = FallbackConfig(candidates=FallbackCandidates.ANY, cut=CutPosition.FROM_START)
     return options.model_copy(
         update={
             "initial_divergence": (options.width, options.width),
             "max_divergence": 1,
             "divergence": DivergenceConfig(transfer=False),
-            "fallback": FallbackConfig(candidates=FallbackCandidates.ANY, cut=cut),
+            "fallback": options.fallback if options.fallback.cut is CutPosition.NONE else anew,
         }
     )

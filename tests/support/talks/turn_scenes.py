@@ -161,6 +161,7 @@ class Scene:
 
 
 def turn_options(**options: Any) -> TreePOConfig:
+    given = options.get("fallback", {})
     return load_config(
         {
             "width": 8,
@@ -170,7 +171,7 @@ def turn_options(**options: Any) -> TreePOConfig:
             "initial_divergence": (1, 1),
             "termination": {"repetition": {"enabled": False}},
             **options,
-            "fallback": {"candidates": "any", **options.get("fallback", {})},
+            "fallback": given if given.get("cut") == "none" else {"candidates": "any", **given},
         }
     )
 

@@ -15,8 +15,8 @@ from typing import Any
 from verl.experimental.agent_loop import AgentLoopOutput
 
 from treepo.config import BudgetConfig, FallbackConfig, TreePOConfig
-from treepo.config.checks import import_named
-from treepo.config.policies import CutPosition, EnvironmentFork, FallbackCandidates
+from treepo.config.group import import_named
+from treepo.config.policies import CutPosition, EnvironmentFork
 from treepo.environment import BranchCounts, Branches, Conversation, OpenLimit, Talk, Tokenise
 from treepo.rollout import SegmentEngine, TurnEngine, TurnLimits, without_forks
 from treepo.tree import Trajectory
@@ -140,7 +140,7 @@ def turn_options(options: TreePOConfig, *, width: int) -> TreePOConfig:
     alone = {
         "min_trajectory_length": None,
         "budget": BudgetConfig(),
-        "fallback": FallbackConfig(candidates=FallbackCandidates.ANY, cut=CutPosition.NONE),
+        "fallback": FallbackConfig(cut=CutPosition.NONE),
     }
     return without_forks(options.model_copy(update=alone))
 
