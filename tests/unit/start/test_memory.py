@@ -1,10 +1,12 @@
 """The expected memory follows from the model's shape and the configuration."""
 
+import re
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 from tiny_stack import write_tiny_model
+from training_run import ROOT
 from transformers import AutoModelForCausalLM
 
 from treepo.config import ConfigError
@@ -17,6 +19,21 @@ QWEN_7B = (
     'model_type="qwen2",vocab_size=152064,hidden_size=3584,intermediate_size=18944,num_hidden_layers=28,'
     "num_attention_heads=28,num_key_value_heads=4,tie_word_embeddings=false"
 )
+# The published config.json of the models of the smaller presets.
+SHAPES = {
+    "qwen2_5_0_5b_1gpu": (
+        'model_type="qwen2",vocab_size=151936,hidden_size=896,intermediate_size=4864,num_hidden_layers=24,'
+        "num_attention_heads=14,num_key_value_heads=2,tie_word_embeddings=true"
+    ),
+    "qwen2_5_1_5b_8gpu": (
+        'model_type="qwen2",vocab_size=151936,hidden_size=1536,intermediate_size=8960,num_hidden_layers=28,'
+        "num_attention_heads=12,num_key_value_heads=2,tie_word_embeddings=true"
+    ),
+    "qwen3_4b_8gpu": (
+        'model_type="qwen3",vocab_size=151936,hidden_size=2560,intermediate_size=9728,num_hidden_layers=36,'
+        "num_attention_heads=32,num_key_value_heads=8,head_dim=128,tie_word_embeddings=true"
+    ),
+}
 
 
 def shape_7b() -> ModelShape:
@@ -147,3 +164,19 @@ def test_a_shape_that_cannot_be_had_is_one_line(given: str | None, words: str, t
     with pytest.raises(ConfigError, match=words) as error:
         read_shape(tmp_path, given)
     assert "\n" not in str(error.value)
+
+
+def test_the_table_of_the_smaller_presets_is_what_a_dry_run_expects() -> None:
+    expected_rows = []
+    for preset, shape in SHAPES.items():
+        config = compose(preset, [])
+        OmegaConf.resolve(config)
+        for size in (24, 80):
+            found = estimate(config, read_shape(Path("nowhere"), shape), accelerator_gib=size)
+            update, rollout = (sum(line.size for line in lines) / GIB for lines in (found.update, found.rollout))
+            assert max(update, rollout) < size - 2
+            fit = re.search(r"that fit: ([\d,]+)", found.trajectories)
+            assert fit is not None
+            expected_rows.append(f"| `{preset}` | {size} | {update:.1f} | {rollout:.1f} | {fit[1]} |")
+    page = (ROOT / "docs/recipes.md").read_text().splitlines()
+    assert [line for line in page if line in expected_rows] == expected_rows, "\n".join(expected_rows)
