@@ -142,9 +142,7 @@ def test_the_skypilot_task_starts_the_launcher_with_a_preset_that_is_there() -> 
         script = (
             f"#!/usr/bin/env bash\n{''.join(f'export {name}={name}{chr(10)}' for name in task['envs'])}{task[part]}"
         )
-        found = subprocess.run(
-            [shell, "-e", "SC1090,SC1091", "-"], input=script, capture_output=True, text=True, timeout=60
-        )
+        found = subprocess.run(command, input=script, capture_output=True, text=True, timeout=60)
         assert found.stdout == ""
 
 
