@@ -16,6 +16,6 @@ set -euo pipefail
 : "${RUN_DIR:?set it to a folder that all nodes share}"
 project=${PROJECT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 # As one word, since Ray joins the words of the command with blanks.
-command=$(printf '%q ' python -m recipe.treepo.main_treepo --config-name "${PRESET:-qwen2_5_7b}" \
+command=$(printf '%q ' python -m treepo train --preset "${PRESET:-qwen2_5_7b}" \
     ++ray_kwargs.ray_init.address=auto "run_dir=$RUN_DIR" "$@")
 exec ray job submit -- bash -c "cd $(printf '%q' "$project") && exec $command"

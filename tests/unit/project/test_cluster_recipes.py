@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from training_run import ROOT
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from treepo.commands.launch import app
 from treepo.config.load import CONFIG_DIR, compose
-from treepo.launch.command import parser
 
 CLUSTER = ROOT / "scripts" / "cluster"
 DOCKERFILES = sorted((ROOT / "scripts" / "docker").iterdir())
@@ -41,8 +43,10 @@ def launched(words: list[str]) -> list[str]:
     """The words behind the launcher's script; they must be those that it takes."""
     script = next(index for index, word in enumerate(words) if word.endswith("run_treepo_train.sh"))
     assert (ROOT / words[script]).is_file()
-    options = parser().parse_intermixed_args(words[script + 1 :])
-    compose(options.preset, options.overrides)
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    given = command.commands["train"].make_context("train", words[script + 1 :]).params
+    compose(given["preset"], given["overrides"] or [])
     return words[script + 1 :]
 
 
@@ -84,7 +88,7 @@ def test_a_job_of_a_running_ray_cluster_keeps_awkward_words_together(tmp_path: P
     place, command = words[5].split(" && exec ")
     assert shlex.split(place) == ["cd", "/opt/tree po"]
     assert shlex.split(command) == [
-        *("python", "-m", "recipe.treepo.main_treepo", "--config-name", "qwen2_5_7b"),
+        *("python", "-m", "treepo", "train", "--preset", "qwen2_5_7b"),
         *("++ray_kwargs.ray_init.address=auto", "run_dir=/shared/a run", "data.train_files=[a.parquet,b.parquet]"),
     ]
 
@@ -104,8 +108,8 @@ def test_the_kuberay_job_has_the_nodes_and_accelerators_that_its_options_name() 
     shell = shlex.split(job["entrypoint"])
     assert shell[:2] == ["bash", "-c"]
     words = shlex.split(shell[2].split("exec ")[1])
-    assert words[:3] == ["python", "-m", "recipe.treepo.main_treepo"]
-    preset, overrides = words[4], words[5:]
+    assert words[:5] == ["python", "-m", "treepo", "train", "--preset"]
+    preset, overrides = words[5], words[6:]
     trainer = compose(preset, overrides).trainer
     (workers,) = job["rayClusterSpec"]["workerGroupSpecs"]
     assert 1 + workers["replicas"] == trainer.nnodes
