@@ -111,6 +111,39 @@ def test_a_model_without_tokenizer_or_with_too_short_a_context_is_refused(tmp_pa
         check_model(find_model(str(folder)), longest=512)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "is a Git LFS pointer and no weights; run `git lfs pull` there",
+        ),
+        (b'{"base_model.model.lm_head.weight": {}}', "is a LoRA run's, .*merge it with PEFT's merge_and_unload"),
+    ],
+)
+def test_weights_that_no_engine_could_load_are_refused_with_what_helps(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    actor = checkpoint(tmp_path, whole=True)
+    (actor / "huggingface/model.safetensors").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^evaluation.model=.* is refused: model.safetensors {words}"):
+        check_model(find_model(str(tmp_path)), longest=8)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_description_of_shards_is_one_line(tmp_path: Path, content: str) -> None:
+    (checkpoint(tmp_path) / "fsdp_config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"fsdp_config\.json (cannot be read|holds no|names no world_size)"):
+        find_model(str(tmp_path))
+
+
+def test_a_damaged_model_configuration_is_one_line(tmp_path: Path) -> None:
+    folder = model(tmp_path / "model")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json cannot be read"):
+        check_model(find_model(str(folder)), longest=8)
+
+
 def test_other_weights_have_another_digest(tmp_path: Path) -> None:
     folder = model(tmp_path / "model")
     first = weights_digest(folder)
