@@ -21,32 +21,33 @@ def _maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @st.composite
 def tree_options(draw: st.DrawFn) -> dict[str, Any]:
-    """Options of ``treepo`` that are valid together, over all policies."""
+    """Options of ``treepo`` that are valid together and all read, over all policies."""
     width = draw(st.integers(2, 8))
     length = draw(st.integers(1, 7))
     depth = draw(st.integers(1, 5))
     longest = length * depth
     ranges = st.tuples(st.integers(1, width), st.integers(1, width)).map(lambda ends: (min(ends), max(ends)))
     window = draw(_maybe(st.integers(1, longest)))
+    least = draw(_maybe(st.integers(1, max(1, longest // 2))))
+    divergence = draw(_divergence(ranges, depth, length))
+    repetition = {
+        "priority": draw(st.sampled_from(["first", "last"])),
+        "substring": draw(st.integers(1, 3)),
+        "count": draw(st.integers(2, 4)),
+    }
     return {
         "width": width,
         "segment_length": length,
         "max_depth": depth,
-        "max_divergence": draw(st.integers(1, min(width, 4))),
+        **({} if divergence["budget"] == "random" else {"max_divergence": draw(st.integers(1, min(width, 4)))}),
         "initial_divergence": draw(_maybe(ranges)),
-        "min_trajectory_length": draw(_maybe(st.integers(1, max(1, longest // 2)))),
-        "max_dropped": 10_000,
-        "divergence": draw(_divergence(ranges, depth, length)),
+        **({} if least is None else {"min_trajectory_length": least, "max_dropped": 10_000}),
+        "divergence": divergence,
         "fallback": draw(_fallback(longest, window, length)),
         "budget": draw(_budget(width, longest)),
         "termination": {
             "answer": draw(st.sampled_from(["boxed", "boxed_and_eos"])),
-            "repetition": {
-                "enabled": draw(st.booleans()),
-                "priority": draw(st.sampled_from(["first", "last"])),
-                "substring": draw(st.integers(1, 3)),
-                "count": draw(st.integers(2, 4)),
-            },
+            "repetition": draw(st.sampled_from([{"enabled": False}, {"enabled": True, **repetition}])),
         },
     }
 
@@ -62,11 +63,12 @@ def _divergence(draw: st.DrawFn, ranges: st.SearchStrategy[tuple[int, int]], dep
     if budget == "ramp" and depth >= 2:
         options["ramp_depth"] = draw(_maybe(st.integers(2, depth)))
     options["allocation"] = draw(st.sampled_from(["even", "logprob"]))
-    options["logprob"] = {
-        "score": draw(st.sampled_from(["sum", "mean", "last_segment"])),
-        "prefer": draw(st.sampled_from(["low", "high"])),
-        "temperature": draw(st.sampled_from([1e-6, 0.5, 20.0, 1e6])),
-    }
+    if options["allocation"] == "logprob":
+        options["logprob"] = {
+            "score": draw(st.sampled_from(["sum", "mean", "last_segment"])),
+            "prefer": draw(st.sampled_from(["low", "high"])),
+            "temperature": draw(st.sampled_from([1e-6, 0.5, 20.0, 1e6])),
+        }
     return options
 
 
@@ -75,7 +77,12 @@ def _fallback(draw: st.DrawFn, longest: int, window: int | None, length: int) ->
     policies = ["answered_or_eos", "any", "by_reason", "by_reason_soft", "longer_first", "answered_min_windows"]
     candidates = draw(st.sampled_from(policies))
     cut = draw(st.sampled_from(["random", "random", "lowest_logprob", "block", "from_start", "none"]))
-    options: dict[str, Any] = {"candidates": candidates, "cut": cut, "window": window}
+    if cut == "none":
+        return {"cut": cut}
+    options: dict[str, Any] = {"candidates": candidates, "cut": cut}
+    if cut == "from_start" and candidates != "answered_min_windows":
+        window = None
+    options["window"] = window
     if candidates == "answered_min_windows":
         options["min_windows"] = draw(st.integers(1, longest // (window or length)))
     if cut == "random":

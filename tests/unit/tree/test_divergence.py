@@ -52,9 +52,10 @@ def test_the_initial_range_is_drawn_uniformly_with_both_ends():
 
 
 def test_a_random_budget_draws_the_start_from_its_range_too():
-    budget = {"budget": "random", "random_range": (1, 2)}
-    assert set(start_counts(divergence=budget)) == {1, 2}
-    assert set(start_counts(divergence=budget, initial_divergence=(4, 4))) == {4}
+    # With this budget max_divergence is not read, and stays at its default.
+    drawn = {"divergence": {"budget": "random", "random_range": (1, 2)}, "max_divergence": 2}
+    assert set(start_counts(**drawn)) == {1, 2}
+    assert set(start_counts(**drawn, initial_divergence=(4, 4))) == {4}
 
 
 def test_a_prompt_never_starts_with_more_than_its_width():

@@ -161,11 +161,6 @@ def test_max_response_length_zero_is_refused():
         )
 
 
-def test_a_schedule_that_is_not_read_needs_no_progress():
-    schedule = {"schedule": "ascending", "min_temperature": 1, "max_temperature": 2}
-    assert make_sampler(divergence={"logprob": schedule}).start()
-
-
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_wrong_number_of_active_prompts_is_refused(count: int):
     sampler = make_sampler(

@@ -55,7 +55,7 @@ def test_a_repetition_reaches_back_no_further_than_its_own_length():
 
 
 def test_without_the_rule_nothing_repeats_and_no_text_is_kept():
-    texts = reader(enabled=False, substring=1, count=2)
+    texts = reader(enabled=False)
     path = nodes("aaaa", "aaaa")
     assert read_all(texts, path) == [False, False]
     assert texts.tail(tuple(path)) == ""

@@ -201,6 +201,6 @@ def test_cut_none_ends_the_prompt_below_its_width():
 def test_new_paths_from_a_cut_are_forks_and_those_from_the_root_are_not():
     script = {0: "az$", 1: "b$", 2: "c$"}
     options = {"width": 3, "max_divergence": 2, "initial_divergence": (1, 1)}
-    for cut, forks in (("lowest_logprob", 2), ("from_start", 0)):
-        tree = grow(make_sampler(fallback={"cut": cut, "window": 1}, **options), by_request(script))
+    for fallback, forks in (({"cut": "lowest_logprob", "window": 1}, 2), ({"cut": "from_start"}, 0)):
+        tree = grow(make_sampler(fallback=fallback, **options), by_request(script))
         assert (tree.stats.forks, tree.stats.fallbacks) == (forks, 1)
