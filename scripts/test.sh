@@ -20,5 +20,6 @@ echo "[test] pyright"
 pyright --pythonpath "$VIRTUAL_ENV/bin/python"
 python tests/support/pages/chromium.py # for the report's page; without one its tests in a browser are skipped
 echo "[test] pytest"
-# Two processes, a file of tests each: most of a test on the real stack is imports on one core.
-exec python -m pytest -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile "$@"
+# Two processes, a file of tests each: most of a test on the real stack is imports on one core. In the order of the
+# folders, so that the long ones come first.
+exec python -m pytest -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"
