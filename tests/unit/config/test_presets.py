@@ -89,9 +89,14 @@ def resolved(preset: str, overrides: list[str]) -> DictConfig:
     return config
 
 
+@pytest.fixture(scope="module")
+def published() -> DictConfig:
+    return resolved("qwen2_5_7b", [])
+
+
 @pytest.mark.parametrize(("option", "value"), PUBLISHED.items(), ids=str)
-def test_the_preset_of_the_published_run_holds_its_values(option: str, value: Any) -> None:
-    assert OmegaConf.select(resolved("qwen2_5_7b", []), option) == value
+def test_the_preset_of_the_published_run_holds_its_values(published: DictConfig, option: str, value: Any) -> None:
+    assert OmegaConf.select(published, option) == value
 
 
 def test_the_published_run_has_64_accelerators() -> None:

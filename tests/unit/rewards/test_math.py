@@ -55,10 +55,16 @@ def test_the_last_box_counts() -> None:
     assert compute_score("test", r"\boxed{6} no, \boxed{5}", "5")["acc"] == 1.0
 
 
-@pytest.mark.parametrize("gold", [None, "", "  ", [], ["5", ""], ["5", None], 5, float("nan"), '["5", ""]'])
+@pytest.mark.parametrize("gold", [None, "", "  ", [], ["5", ""], ["5", None], True, float("nan"), '["5", ""]'])
 def test_a_missing_ground_truth_is_an_error_that_names_the_data(gold: Any) -> None:
     with pytest.raises(ValueError, match=r"data source 'some/set': reward_model\.ground_truth"):
         compute_score("some/set", r"\boxed{5}", gold)
+
+
+@pytest.mark.parametrize("gold", [5, 5.0, [4, 5]])
+def test_a_number_is_a_ground_truth(gold: Any) -> None:
+    assert compute_score("some/set", r"\boxed{5}", gold)["acc"] == 1.0
+    assert compute_score("some/set", r"\boxed{6}", gold)["acc"] == 0.0
 
 
 def test_verl_may_pass_more_than_is_needed() -> None:
