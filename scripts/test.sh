@@ -4,7 +4,7 @@
 #   bash scripts/test.sh [pytest arguments]
 #
 # It runs in the environment of scripts/setup.sh, whatever else is activated; settings as there, and
-#   TREEPO_TEST_PROCESSES  how many processes run tests side by side; default 2, 0 for none beside pytest's own
+#   TREEPO_TEST_PROCESSES  how many processes run the unit tests; default 2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +19,17 @@ ruff format --check -q .
 echo "[test] pyright"
 pyright --pythonpath "$VIRTUAL_ENV/bin/python"
 python tests/support/pages/chromium.py # for the report's page; without one its tests in a browser are skipped
-echo "[test] pytest"
-# Two processes, a file of tests each: most of a test on the real stack is imports on one core. In the order of the
-# folders, so that the long ones come first.
-exec python -m pytest -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"
+if (($#)); then
+    exec python -m pytest "$@"
+fi
+failed=0
+run() {
+    echo "[test] pytest $*"
+    python -m pytest "$@" || failed=1
+}
+# Unit tests wait for nothing but the processor. Those on the real stack run one at a time, as their servers and clusters
+# take both cores; each folder by itself, since the servers of the contract tests stay until its end.
+run -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile tests/unit tests/golden tests/seams
+run tests/contract
+run tests/e2e
+exit "$failed"

@@ -1,6 +1,7 @@
 """The platform of all tests, chosen before anything imports verl: the CPU, or scripts/gpu_check.sh's accelerator."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -10,6 +11,9 @@ if os.environ.get("TREEPO_TEST_DEVICE", "cpu") == "cpu":
     )
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0"})
+
+# A shell's background job ignores Ctrl-C, and so would everything that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a busy machine; everything else stays as the profile at hand has it.
 settings.register_profile("unhurried", settings(), deadline=None)
