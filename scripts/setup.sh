@@ -116,7 +116,7 @@ with_clock() { # runs a long step quietly and shows that time passes
     done
     if ! wait "$pid"; then
         tail -n 20 "$log" >&2
-        fail "$label failed; the cause stands above"
+        fail "$label failed; the cause is printed above"
     fi
     grep -E '^\[setup\]' "$log" || true
     rm -f "$log"

@@ -6,7 +6,7 @@
 ARG VERL_IMAGE
 FROM ${VERL_IMAGE}
 
-WORKDIR /opt/treepo
+WORKDIR /treepo
 COPY . .
 # verl without its dependencies, which the image brings in versions that fit each other; then ours.
 RUN pip install --no-cache-dir --no-deps "$(grep '^verl==' constraints/gpu.txt)" "$(grep '^TransferQueue==' constraints/gpu.txt)" \

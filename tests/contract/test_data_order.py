@@ -1,4 +1,4 @@
-"""A training that goes on from a checkpoint takes the data's prompts in the order of one that was not stopped.
+"""A training that resumes from a checkpoint takes the data's prompts in the order of one that was not stopped.
 
 The data set, the loader and the trainer's way to its prompts are verl's own; nothing is generated or trained.
 """

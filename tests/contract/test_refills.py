@@ -23,8 +23,8 @@ from treepo.verl.training.trainer import TRAINERS
 BATCH = 4
 SAME, DIFFERENT = [1.0, 1.0], [1.0, 0.0]
 FILTER = ["algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=acc"]
-ERRORS = "their errors stand above, after 'Error in _run_prompt'"
-REMEDY = "once the cause is gone the same command goes on from the last checkpoint"
+ERRORS = "their errors are printed above, after 'Error in _run_prompt'"
+REMEDY = "once the cause is gone the same command resumes from the last checkpoint"
 
 
 class Stage:
@@ -259,6 +259,6 @@ def test_a_validation_without_a_response_ends_with_one_line(
     stage.queue.kv_batch_put(["a", "b"], "val", [dict(failed), dict(failed)])
     stage.trainer.global_steps = 0
     with pytest.raises(
-        RuntimeError, match=r"^validation at step 0: no prompt has a response; their errors stand above"
+        RuntimeError, match=r"^validation at step 0: no prompt has a response; their errors are printed above"
     ):
         stage.trainer.replay_buffer.sample(global_steps=0, partition_id="val", batch_size=2)

@@ -158,7 +158,7 @@ def test_after_an_update_vllm_serves_the_trainers_weights(trained: TrainingRun, 
 
 @pytest.fixture(scope="module")
 def resumed(trained: TrainingRun, arguments: list[str], run_dir: Path) -> Path:
-    """The folder of a run that goes on from a copy of the checkpoint half way; ended by Ctrl-C."""
+    """The folder of a run that resumes from a copy of the checkpoint half way; ended by Ctrl-C."""
     folder = run_dir.with_name("resumed")
     shutil.copytree(run_dir / f"checkpoints/global_step_{HALF}", folder / f"checkpoints/global_step_{HALF}")
     (folder / "checkpoints/latest_checkpointed_iteration.txt").write_text(str(HALF))
@@ -226,7 +226,7 @@ def test_a_rollout_engine_that_dies_ends_the_run_in_one_line(arguments: list[str
         # Where it dies is chance: in mid-tree, or when it is to take new weights.
         text = "".join(run.output)
         assert "EngineDeadError" in text
-        assert "error: training failed; the cause stands above, logs are in" in text
+        assert "error: training failed; the cause is printed above, logs are in" in text
         assert run.survivors(seconds=60) == []
     finally:
         run.end()

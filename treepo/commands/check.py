@@ -3,8 +3,7 @@
 import typer
 
 from treepo.commands import options as given
-from treepo.commands.launch import evaluation_overrides, training_overrides
-from treepo.launch.options import Options
+from treepo.commands.launch import launch_evaluation, launch_training
 
 app = typer.Typer(
     add_completion=False,
@@ -29,15 +28,18 @@ def check_training(
 
     The same as treepo launch train --dry-run. The exit status is 2 where the training would be refused.
     """
-    from treepo.launch import training
-
-    options = Options(
-        preset=preset,
-        overrides=(*training_overrides(model, train, val), *(overrides or ())),
-        config_dir=config_dir,
-        accept_changes=accept_changes,
+    return launch_training(
+        overrides,
+        preset,
+        config_dir,
+        model,
+        train,
+        val,
+        accept_changes,
+        dry_run=True,
+        model_shape=model_shape,
+        accelerator_gib=accelerator_gib,
     )
-    return training.check_training(options, model_shape=model_shape, accelerator_gib=accelerator_gib)
 
 
 @app.command("eval")
@@ -58,14 +60,17 @@ def check_evaluation(
 
     The same as treepo launch eval --dry-run. The exit status is 2 where the evaluation would be refused.
     """
-    from treepo.launch import evaluation
-
-    options = Options(
-        preset=preset,
-        overrides=(
-            *evaluation_overrides(model, benchmark, limit, template, sampling, divergence),
-            *(overrides or ()),
-        ),
-        config_dir=config_dir,
+    return launch_evaluation(
+        overrides,
+        preset,
+        config_dir,
+        model,
+        benchmark,
+        limit,
+        template,
+        sampling,
+        divergence,
+        dry_run=True,
+        model_shape=model_shape,
+        accelerator_gib=accelerator_gib,
     )
-    return evaluation.check_evaluation(options, model_shape=model_shape, accelerator_gib=accelerator_gib)

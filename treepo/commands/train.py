@@ -90,6 +90,6 @@ def _check_accelerators(config: "DictConfig") -> None:
     from treepo.verl.training.packing import packs
 
     check_accelerators(torch.cuda.device_count(), config.trainer.n_gpus_per_node, option="trainer.n_gpus_per_node")
-    check_compiler(Path(get_path("include")))
+    check_compiler(os.environ, Path(get_path("include")))
     packed = packs(config, tree_options(config))
     check_flash_attention(config, packed=packed, found=find_spec("flash_attn") is not None)

@@ -92,20 +92,20 @@ def check_accelerators(found: int, wanted: int, *, option: str) -> None:
         )
 
 
-def check_compiler(include: Path) -> None:
+def check_compiler(environment: Mapping[str, str], include: Path) -> None:
     """Refuses an environment in which Triton, which vLLM and torch use on accelerators, can build nothing.
 
     Args:
+        environment: The environment variables.
         include: The folder of Python's headers.
 
     Raises:
         ConfigError: A C compiler or ``Python.h`` is missing.
     """
-    # In Triton's order.
-    named = os.environ.get("CC")
-    if not any(shutil.which(name) for name in (named, "clang", "gcc", "cc") if name):
+    if not any(shutil.which(name) for name in (environment.get("CC"), "clang", "gcc", "cc") if name):
         raise ConfigError(
-            "no C compiler is found (CC, clang, gcc), and Triton builds what starts its kernels with one; install gcc"
+            "no C compiler is found (CC, clang, gcc, cc), and Triton builds what starts its kernels with one; install "
+            "gcc"
         )
     if not (include / "Python.h").is_file():
         raise ConfigError(
@@ -133,8 +133,8 @@ def check_flash_attention(config: DictConfig, *, packed: bool, found: bool) -> N
         attention = model.override_config.get("attn_implementation", "flash_attention_2")
         if model.use_remove_padding or attention == "flash_attention_2":
             raise ConfigError(
-                f"flash-attn is not installed, and verl's engine needs it where trees are not packed: install it "
-                f"(README.md, Install), or set {role}.use_remove_padding=false and "
+                "flash-attn is not installed, and verl's own engine needs it (the actor's only where trees are not "
+                f"packed): install it (README.md, Install), or set {role}.use_remove_padding=false and "
                 f"+{role}.override_config.attn_implementation=sdpa"
             )
 

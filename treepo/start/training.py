@@ -17,9 +17,7 @@ from treepo.config import ConfigError
 from treepo.config.suggestion import suggestion
 from treepo.start.declared import Start, reads
 from treepo.verl.training.own_checks import check_as_verl_does, estimator_names
-
-STRATEGIES = ("fsdp", "fsdp2")
-"""Engines of verl that train: ``actor_rollout_ref.actor.strategy``."""
+from treepo.verl.training.packing import STRATEGIES
 
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""

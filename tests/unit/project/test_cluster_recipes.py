@@ -74,7 +74,7 @@ def test_the_slurm_script_hands_the_preset_and_every_option_to_the_launcher_on_a
 def test_a_job_of_a_running_ray_cluster_keeps_awkward_words_together(tmp_path: Path) -> None:
     (tmp_path / "ray").write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     (tmp_path / "ray").chmod(0o755)
-    given = {"RAY_API_SERVER_ADDRESS": "http://head:8265", "RUN_DIR": "/shared/a run", "PROJECT": "/opt/tree po"}
+    given = {"RAY_API_SERVER_ADDRESS": "http://head:8265", "RUN_DIR": "/shared/a run", "PROJECT": "/shared/tree po"}
     done = subprocess.run(
         ["bash", CLUSTER / "ray_job_submit.sh", "data.train_files=[a.parquet,b.parquet]"],
         env={**os.environ, **given, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
@@ -86,7 +86,7 @@ def test_a_job_of_a_running_ray_cluster_keeps_awkward_words_together(tmp_path: P
     words = done.stdout.splitlines()
     assert words[:5] == ["job", "submit", "--", "bash", "-c"]
     place, command = words[5].split(" && exec ")
-    assert shlex.split(place) == ["cd", "/opt/tree po"]
+    assert shlex.split(place) == ["cd", "/shared/tree po"]
     assert shlex.split(command) == [
         *("python", "-m", "treepo", "train", "--preset", "qwen2_5_7b"),
         *("++ray_kwargs.ray_init.address=auto", "run_dir=/shared/a run", "data.train_files=[a.parquet,b.parquet]"),
@@ -128,7 +128,7 @@ def test_the_volcano_job_starts_the_launcher_on_all_nodes_or_none() -> None:
     (task,) = job["tasks"]
     assert task["replicas"] == job["minAvailable"]
     assert {"env", "svc"} <= set(job["plugins"]), "hosts and rank come from these"
-    ((pod,),) = ([pod] for pod in containers(job))
+    (pod,) = containers(job)
     assert launched(pod["containers"][0]["command"])[0] == "--preset=qwen2_5_7b"
 
 

@@ -51,15 +51,14 @@ def test_fewer_accelerators_than_asked_for_are_refused_with_the_option() -> None
 def test_a_machine_without_a_compiler_or_headers_is_refused_by_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(machine.shutil, "which", lambda name: "/usr/bin/gcc" if name == "gcc" else None)
     with pytest.raises(ConfigError, match=r"Python\.h does not exist, .*python3-dev$"):
-        machine.check_compiler(tmp_path)
+        machine.check_compiler({}, tmp_path)
     (tmp_path / "Python.h").touch()
-    machine.check_compiler(tmp_path)
+    machine.check_compiler({}, tmp_path)
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     with pytest.raises(ConfigError, match=r"^no C compiler is found .*install gcc$"):
-        machine.check_compiler(tmp_path)
+        machine.check_compiler({}, tmp_path)
 
 
 ROWS = "actor_rollout_ref.model.use_remove_padding=false"

@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-_ERRORS = "their errors stand above, after 'Error in _run_prompt'"
-_REMEDY = "once the cause is gone the same command goes on from the last checkpoint"
+_ERRORS = "their errors are printed above, after 'Error in _run_prompt'"
+_REMEDY = "once the cause is gone the same command resumes from the last checkpoint"
 
 
 class GroupWatch:

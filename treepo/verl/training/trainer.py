@@ -159,7 +159,7 @@ class TreeHooks(PPOTrainer):
         metrics[Metric.PROMPTS_FAILED] = failed
         if failed:
             # verl logs each failure where it happened, and trains on without the prompt.
-            logger.warning("step %d: %d prompts have no tree; their errors stand above", global_steps, failed)
+            logger.warning("step %d: %d prompts have no tree; their errors are printed above", global_steps, failed)
 
     def _subgroup_share(self, batch: KVBatchMeta, uids: list[str], fields: list[TreeFields], real: list[bool]) -> float:
         assert batch.partition_id is not None, "a batch belongs to a partition"
