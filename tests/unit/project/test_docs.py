@@ -6,14 +6,12 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
-from tiny_stack import write_tiny_model
+from tiny_stack import fit_tokenizer, write_tiny_model
 from training_run import ROOT
 
 from recipe.own_task.write_data import write_task
 from treepo.config.load import compose, resolve
-from treepo.quickstart.tokenizer import train_tokenizer
 from treepo.start.checks import check
 
 OWN_TASK = (ROOT / "docs/own_task.md").read_text(encoding="utf-8")
@@ -85,10 +83,7 @@ def test_the_examples_commands_pass_the_checks_before_the_start(command: str, tm
     words = shlex.split(command, comments=True)
     name = words[words.index("--preset") + 1]
     train, held_out = write_task(tmp_path, train=64, held_out=8)
-    model = write_tiny_model(tmp_path / "model")
-    # Its own tokenizer knows sums alone, and would make the task's prompts longer than any model's does.
-    prompts = [message["content"] for row in pq.read_table(train)["prompt"].to_pylist() for message in row]
-    train_tokenizer(prompts, vocabulary=600).save_pretrained(model)
+    model = fit_tokenizer(write_tiny_model(tmp_path / "model"), train)
     own = [
         f"data.train_files=[{train}]",
         f"data.val_files=[{held_out}]",

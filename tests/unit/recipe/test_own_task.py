@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
-from tiny_stack import write_tiny_model
+from tiny_stack import fit_tokenizer, write_tiny_model
 from training_run import ROOT
 
 from recipe.own_task.word_order import AnswerLine, compute_score, last_answer
@@ -27,8 +27,8 @@ FILTERED = "algorithm.filter_groups.enable=true algorithm.filter_groups.metric=a
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own_task")
-    write_tiny_model(folder / "model")
-    write_task(folder, train=64, held_out=8)
+    train, _ = write_task(folder, train=64, held_out=8)
+    fit_tokenizer(write_tiny_model(folder / "model"), train)
     return folder
 
 
