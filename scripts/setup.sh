@@ -3,7 +3,7 @@
 #
 #   bash scripts/setup.sh [--dev]        --dev adds what the tests need
 #
-# A second call finds the environment complete and returns at once, or goes on with one that was cut off. It leaves an
+# A second call finds the environment complete and returns at once, or resumes one that was cut off. It leaves an
 # environment alone that it did not make, or that another vLLM was installed into. Settings (environment variables):
 #   TREEPO_VENV         folder of the environment, empty or new; default .venv in the project
 #   TREEPO_PYTHON       the Python to make it from; default: which fits of python3.11, python3.12, python3

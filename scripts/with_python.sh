@@ -53,7 +53,7 @@ for candidate in "${candidates[@]}"; do
     # One that was passed over may come again as the PATH's.
     [[ -x $candidate && $notes != *"; $candidate "* ]] || continue
     if unfinished "${candidate%/bin/python3}"; then
-        notes+="; $candidate is of an unfinished set-up, which bash scripts/setup.sh goes on with"
+        notes+="; $candidate is of an unfinished set-up, which bash scripts/setup.sh finishes"
         continue
     fi
     missing=$(lacks "$candidate")

@@ -1,4 +1,4 @@
-"""What every command here does with processes: ends them, is ended by signals, and goes on where nobody reads."""
+"""What every command here does with processes: ends them, is ended by signals, and continues where nobody reads."""
 
 import ctypes
 import io
@@ -86,7 +86,7 @@ def signals_interrupt() -> Iterator[None]:
 
 
 class LastingFile(io.FileIO):
-    """A file whose writes never fail: what cannot be written is lost, and whoever writes goes on.
+    """A file whose writes never fail: what cannot be written is lost, and whoever writes continues.
 
     For what a run says: a reader that has gone (``| head -1``) or a full disk is no reason to end it. Never for what it
     is run for.
@@ -114,7 +114,7 @@ class LastingFile(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Lets this process go on where nobody reads its standard streams any more; to be called once, at its start."""
+    """Lets this process continue where nobody reads its standard streams any more; to be called once, at its start."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         stream.flush()

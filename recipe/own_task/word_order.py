@@ -20,7 +20,7 @@ class Score(TypedDict):
 
 
 def last_answer(response: str) -> str:
-    """What stands behind the mark of the last line that has one and goes on behind it; "" without any."""
+    """What stands behind the mark of the last line that has one and ends behind it; "" without any."""
     behind = [line.removeprefix(MARK).strip() for line in response.split("\n") if line.startswith(MARK)]
     return next((answer for answer in reversed(behind) if answer), "")
 
@@ -67,7 +67,7 @@ class AnswerLine:
     Attributes:
         begun: Whether a line with the mark has begun.
         complete: Whether something stands behind it.
-        line: The last line so far, which may go on.
+        line: The last line so far, which may continue.
     """
 
     begun: bool = False

@@ -1,6 +1,7 @@
 """Writes the options into the pages from their types: ``python tests/support/config_docs.py``.
 
-``docs/configuration.md`` is written whole, ``docs/evaluation_options.md`` between two marks.
+``docs/configuration.md`` and ``docs/configuration_training.md`` are written whole, ``docs/evaluation_options.md``
+between two marks.
 """
 
 import inspect
@@ -22,6 +23,7 @@ from treepo.evaluation.options import EvaluationConfig
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 DEFAULT_PATH = _DOCS / "configuration.md"
+TRAINING_PATH = _DOCS / "configuration_training.md"
 EVALUATION_PATH = _DOCS / "evaluation_options.md"
 _HEADER = """# Configuration
 
@@ -36,12 +38,21 @@ An option that is misspelt, out of range, or that contradicts another is refused
 An option that nothing reads, because a policy is not chosen, is refused where it is set to something else than its
 default; what only some estimators read is refused by a training with another one.
 
+Here: how trees grow. Advantages, packing, the rollout in verl and environments:
+[configuration_training.md](configuration_training.md). Evaluations: [evaluation_options.md](evaluation_options.md).
+
 Words: [glossary.md](glossary.md). What the options do shows in the [metrics](metrics.md). Options for a task, a reward
 and a model of your own: [own_task.md](own_task.md). What is printed when something goes wrong:
 [troubleshooting.md](troubleshooting.md).
 
 This page is written by `python tests/support/config_docs.py`; a test holds it to the code.
 """
+_TRAINING_HEADER = """# Configuration: advantages, packing, rollout, environments
+
+How options are set, and those of the tree itself: [configuration.md](configuration.md). This page is written by
+`python tests/support/config_docs.py`; a test holds it to the code.
+"""
+_TRAINING = ("treepo.advantage", "treepo.packing", "treepo.rollout", "treepo.environment")
 _MARKED = re.compile(
     r"(?<=<!-- options: written by `python tests/support/config_docs.py` -->\n\n).*?(?=\n<!-- end of options -->)",
     re.DOTALL,
@@ -50,9 +61,26 @@ _BOUNDS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<"
 
 
 def configuration_markdown() -> str:
-    """The page: one table per group of options, and behind it what the values of its policies do."""
-    sections = (_section(name, model) for name, model in _groups("treepo", TreePOConfig))
+    """The page about trees: one table per group of options, and behind it what the values of its policies do."""
+    sections = (_section(name, model) for name, model in _groups("treepo", TreePOConfig) if name not in _TRAINING)
     return "\n".join([_HEADER, *sections])
+
+
+def training_markdown() -> str:
+    """The same about what is done with trees."""
+    groups = dict(_groups("treepo", TreePOConfig))
+    return "\n".join([_TRAINING_HEADER, *(_section(name, groups[name]) for name in _TRAINING)])
+
+
+def option_rows() -> list[str]:
+    """One row for every option of trainings and evaluations: name, type, default, meaning."""
+    groups = [*_groups("treepo", TreePOConfig), ("evaluation", EvaluationConfig)]
+    return [
+        _row(f"{name}.{field_name}", field)
+        for name, model in groups
+        for field_name, field in model.model_fields.items()
+        if not _is_group(field)
+    ]
 
 
 def with_evaluation_options(page: str) -> str:
@@ -164,5 +192,6 @@ def _is_group(field: FieldInfo) -> bool:
 if __name__ == "__main__":
     DEFAULT_PATH.parent.mkdir(exist_ok=True)
     DEFAULT_PATH.write_text(configuration_markdown(), encoding="utf-8")
+    TRAINING_PATH.write_text(training_markdown(), encoding="utf-8")
     evaluation = EVALUATION_PATH.read_text(encoding="utf-8")
     EVALUATION_PATH.write_text(with_evaluation_options(evaluation), encoding="utf-8")

@@ -124,7 +124,7 @@ def batches(draw: st.DrawFn) -> Batch:
         if isinstance(tree, Fraction):
             return add(prompt, ids, (*lengths[:-1], lengths[-1] + 1), tree)
         if ids and draw(st.integers(0, 9)) == 9:
-            add(prompt, ids, lengths, draw(REWARDS))  # it ends where others go on
+            add(prompt, ids, lengths, draw(REWARDS))  # it ends where others continue
         # Small ids occur again under other parents and in other prompts: only the path tells nodes apart.
         nodes = draw(st.lists(st.integers(-2, 5), min_size=len(tree), max_size=len(tree), unique=True))
         for node, child in zip(nodes, tree, strict=True):

@@ -171,8 +171,8 @@ def branch_means(forest: Forest, values: Tensor) -> list[Tensor]:
     """Means from the leaves up: a node's is the plain mean of its children's, a leaf's is its trajectory's value.
 
     Equal to the mean over the trajectories of the sub-group weighted by the product of 1/children along the path,
-    without the product, which would underflow in long thin trees. A trajectory that ends where others go on counts as
-    one more child of that node.
+    without the product, which would underflow in long thin trees. A trajectory that ends where others continue counts
+    as one more child of that node.
 
     Args:
         forest: The trees.

@@ -14,7 +14,7 @@ class DivergenceBudget(StrEnum):
     * ``ramp``: a line over the depth, from ``max_divergence`` at depth 1 to ``width`` at ``ramp_depth``. The other
       budgets use the width up within a few segments; this one forks late as well.
 
-    Whatever the budget, every active path goes on at least once.
+    Whatever the budget, every active path continues at least once.
     """
 
     FIXED = "fixed"
@@ -117,7 +117,7 @@ class TotalBudget(StrEnum):
     * ``trajectories``: the width.
     * ``response_tokens``: the width, or fewer trajectories where their expected length does not fit into
       ``response_tokens``. It is an estimate, not a limit: while paths are active at least ``min_width`` are aimed at,
-      and every active path goes on. Without room for one more of mean length there is no fallback.
+      and every active path continues. Without room for one more of mean length there is no fallback.
     """
 
     TRAJECTORIES = "trajectories"
@@ -207,7 +207,7 @@ class EnvironmentFork(StrEnum):
 class EnvironmentErrors(StrEnum):
     """What becomes of a turn at which the environment raises or takes too long.
 
-    * ``observation``: the error is what the model reads, and the conversation goes on behind the turn before.
+    * ``observation``: the error is what the model reads, and the conversation continues behind the turn before.
     * ``end``: the path ends as failed and keeps its place in the group.
     * ``fail``: the prompt's tree fails.
     """

@@ -30,7 +30,7 @@ _TIMEOUT_S = 30.0
 class HubSource:
     """Files of the hub, kept in its cache (`HF_HOME`), or in a folder that :class:`FolderSource` reads.
 
-    A download that broke off goes on where it ended.
+    A download that broke off resumes where it ended.
 
     Attributes:
         folder: The folder; None for the cache.

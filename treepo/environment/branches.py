@@ -75,7 +75,7 @@ class Branches:
         Args:
             state: The conversation before the turn.
             turn: The turn.
-            step: Whether the conversation may go on; otherwise the environment is only asked whether it is finished.
+            step: Whether the conversation may continue; otherwise the environment is only asked whether it is finished.
 
         Returns:
             The reply. A step that fails is a reply with `error`, and behind it the environment stands where it stood
@@ -137,7 +137,7 @@ class Branches:
         return observation
 
     async def _copy(self, place: Place) -> Live:
-        """An environment of one's own that stands at a place."""
+        """A new environment, brought to a place."""
         if place.live is not None and self._fork is not EnvironmentFork.FORK:
             # Whoever comes first takes it; the others replay.
             live, place.live = place.live, None

@@ -47,7 +47,7 @@ class Reply:
     Attributes:
         state: The conversation behind the turn.
         messages: The environment's messages; empty where the path ends.
-        ended_by: Why it ends; None while the conversation goes on.
+        ended_by: Why it ends; None while the conversation continues.
         error: What the environment's `step` failed with; None where it did not.
     """
 

@@ -38,7 +38,7 @@ class Answer:
         state: The conversation behind it.
         tokens: What the model reads before its next turn, the prompt of that turn included; empty where the path ends.
         replaced: How many of the turn's last tokens are taken away before them.
-        ended_by: Why the path ends; None where the conversation goes on, or would go on if the turn might continue.
+        ended_by: Why the path ends; None where the conversation continues, or would if the turn might.
     """
 
     state: Any

@@ -47,7 +47,7 @@ def split_tree(tree: Walk, *, max_tokens: int) -> list[Walk]:
     Finding the fewest is bin packing, so the best of four attempts is taken, each quadratic in the rows at most: the
     exact best over all cuts of a depth-first order into consecutive rows, for the walk's own order and for the one that
     visits larger subtrees first; and rows put one by one, in the walk's order and longest first, where they add least.
-    docs/packing.md says how far that is from the best of all.
+    docs/packing_inside.md says how far that is from the best of all.
 
     Args:
         tree: The tree; each row has at most `max_tokens` tokens.

@@ -96,7 +96,7 @@ def _scan(scan: BoxScan, text: str) -> tuple[BoxScan, list[tuple[int, int]]]:
         complete=scan.complete or bool(spans),
         open_boxes=tuple(open_boxes),
         depth=depth,
-        # White space between the command and its brace may go on for ever; none of it needs keeping.
+        # White space between the command and its brace may be endless; none of it needs keeping.
         pending=pending.rstrip(),
     )
     return after, spans

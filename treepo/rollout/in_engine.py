@@ -39,7 +39,7 @@ class Decoder(Protocol):
         """Decodes behind some tokens until the model stops or `max_tokens` are decoded.
 
         Closing the generator ends the request, and nothing but it. A chunk need not end at a segment boundary; the
-        sooner one comes after a boundary, the sooner the tree goes on.
+        sooner one comes after a boundary, the sooner the tree continues.
 
         Args:
             tokens: Everything before the tokens wanted.
@@ -54,7 +54,7 @@ class InEngine:
     """Decodes the segments of one tree in requests that run on across segment boundaries.
 
     A request is opened where a path starts, forks or grows again from a cut; from there it decodes to the end of the
-    path. Its tokens are handed out segment by segment, while it goes on: every active path continues, so decoding
+    path. Its tokens are handed out segment by segment, while it runs: every active path continues, so decoding
     past a boundary whose siblings have not arrived decides nothing beforehand.
 
     Attributes:
@@ -154,7 +154,7 @@ class _RunningRequest:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     if chunk.last and not chunk.tokens:
-                        # The segment before it may be handed out already, as one that the response goes on behind.
+                        # The segment before it may be handed out already, as one that the response continues behind.
                         raise RuntimeError("the engine ended a request with an empty chunk")
                     self._tokens.extend(chunk.tokens)
                     self._log_probs.extend(chunk.log_probs)

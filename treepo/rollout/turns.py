@@ -1,4 +1,4 @@
-"""Trees of turns over any engine: where the model ends a turn, its environment answers, and the path goes on."""
+"""Trees of turns over any engine: where the model ends a turn, its environment answers, and the path continues."""
 
 import asyncio
 import dataclasses

@@ -105,7 +105,7 @@ def resumed_step(config: DictConfig) -> Resumed | None:
 
 @reads(*READS, "trainer.n_gpus_per_node")
 def as_many_ranks(start: Start) -> None:
-    """Refuses another number of ranks: FSDP's checkpoints hold one file per rank and part, and go on with as many."""
+    """Refuses another number of ranks: FSDP's checkpoints hold one file per rank and part, and resume with as many."""
     config = start.config
     resumed = resumed_step(config)
     if resumed is None:
@@ -119,7 +119,7 @@ def as_many_ranks(start: Start) -> None:
                 f"trainer.nnodes={trainer.nnodes} x trainer.n_gpus_per_node={trainer.n_gpus_per_node} = {ranks} is "
                 f"refused: the training would resume from {resumed.folder}, which {wrote} ranks wrote and as many must "
                 "read; give it as many, or begin anew with trainer.resume_mode=disable or another run_dir (from its "
-                "weights: docs/launcher.md, 'Another number of accelerators')"
+                "weights: docs/run_folder.md, 'Another number of accelerators')"
             )
 
 

@@ -69,7 +69,7 @@ def check(config: DictConfig, *, accept_changes: bool = False) -> list[str]:
 
     Args:
         config: The whole configuration, resolved.
-        accept_changes: Whether a run that is there may go on with options other than its own.
+        accept_changes: Whether a run that is there may resume with options other than its own.
 
     Returns:
         Warnings, a line each.

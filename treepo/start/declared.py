@@ -20,7 +20,7 @@ class Start:
 
     Attributes:
         config: The whole configuration, resolved.
-        accept_changes: Whether a run that is there may go on with options other than its own.
+        accept_changes: Whether a run that is there may resume with options other than its own.
     """
 
     config: DictConfig

@@ -1,6 +1,6 @@
-"""Whether a start goes on with a run that is there, whether it may, and whether anything is left to train.
+"""Whether a start resumes a run that is there, whether it may, and whether anything is left to train.
 
-verl goes on wherever its folder of checkpoints holds one (``trainer.resume_mode=auto``), whatever run has saved it.
+verl resumes wherever its folder of checkpoints holds one (``trainer.resume_mode=auto``), whatever run has saved it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ _DECIDING = (
     f"{_ROLLOUT}.agent.agent_loop_manager_class",
     *("critic.model.path", "critic.optim", "trainer.v1.trainer_mode"),
 )
-"""What makes a run what it is. All else may change when it goes on: lengths, cluster, frequencies, logs, memory."""
+"""What makes a run what it is. All else may change when it resumes: lengths, cluster, frequencies, logs, memory."""
 
 _FREE = (
     # How trees reach engine and trainer; the trees are the same.
@@ -58,13 +58,13 @@ _PATHS = (
 )
 _MOST_NAMED = 3
 _REMEDY = (
-    "give another run_dir, begin anew with trainer.resume_mode=disable, or go on all the same with --accept-changes"
+    "give another run_dir, begin anew with trainer.resume_mode=disable, or continue all the same with --accept-changes"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The checkpoint that a start would go on from.
+    """The checkpoint that a start would resume from.
 
     Attributes:
         folder: verl's ``global_step_N``.
@@ -134,7 +134,7 @@ def _check_options(config: DictConfig, found: Checkpoint, *, accept_changes: boo
         return []
     if accept_changes:
         return [
-            f"{where} goes on from step {found.step} with other options: {'; '.join(changed)}",
+            f"{where} resumes from step {found.step} with other options: {'; '.join(changed)}",
             *_without_effect(changed),
         ]
     more = f"; {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
@@ -165,7 +165,7 @@ def nothing_left(config: DictConfig) -> str | None:
         return None
     return (
         f"nothing left to train: {found.folder} is the checkpoint of step {found.step}, and "
-        f"trainer.total_training_steps={last}; raise it to go on, or give another run_dir"
+        f"trainer.total_training_steps={last}; raise it to continue, or give another run_dir"
     )
 
 
@@ -185,14 +185,14 @@ def nothing_trained(config: DictConfig, before: Checkpoint | None) -> str | None
         return None
     return (
         f"nothing left to train: {before.folder} is the checkpoint of step {before.step}, and "
-        f"trainer.total_epochs={trainer.total_epochs} ends there; raise it to go on, or give another run_dir"
+        f"trainer.total_epochs={trainer.total_epochs} ends there; raise it to continue, or give another run_dir"
     )
 
 
 def begin(config: DictConfig) -> str | None:
     """Makes the run's folder this start's: what it says of itself is true of its checkpoints.
 
-    A start that neither goes on with the run that was there nor has its options puts that run's checkpoints and verl's
+    A start that neither resumes the run that was there nor has its options puts that run's checkpoints and verl's
     note of the last one aside, so that no later start takes its weights for this one's, and none is written over. One
     that resumes from another step than the note names writes that one into it.
 
@@ -220,7 +220,7 @@ def begin(config: DictConfig) -> str | None:
     if moved is None:
         return None
     return (
-        f"the run begins anew, and goes on from no checkpoint before it: {note} is {moved.name} now, and every "
+        f"the run begins anew, and resumes from no checkpoint before it: {note} is {moved.name} now, and every "
         "global_step_N beside it global_step_N.before"
     )
 

@@ -58,7 +58,7 @@ def seeds(start: Start) -> None:
     if trainer.v1.trainer_mode == "colocate_async" and portable and seeded:
         raise ConfigError(
             "treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode=colocate_async and "
-            "treepo.rollout.backend=portable: an interrupted request would go on with the random numbers of its "
+            "treepo.rollout.backend=portable: an interrupted request would continue with the random numbers of its "
             "beginning"
         )
     if rollout.full_determinism and trainer.device == "cpu":

@@ -25,7 +25,7 @@ def steps(start: Start) -> Iterator[str]:
         return
     if trainer.save_freq <= 0:
         yield (
-            f"trainer.save_freq={trainer.save_freq}: no checkpoint is ever written, so there will be nothing to go on "
+            f"trainer.save_freq={trainer.save_freq}: no checkpoint is ever written, so there will be nothing to resume "
             "from or to evaluate; set it to a number of steps, as in trainer.save_freq=20"
         )
     # verl leaves its loop at the end of the last epoch, which it then does not take for the last step.

@@ -48,7 +48,7 @@ def step_total(
         active_prompts: Prompts that share `step_tokens`; asked under that budget only.
 
     Returns:
-        At least `active` (every active path goes on); beyond that at most what `target` leaves.
+        At least `active` (every active path continues); beyond that at most what `target` leaves.
     """
     options = config.divergence
     match options.budget:

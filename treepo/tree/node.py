@@ -146,7 +146,7 @@ class Segment:
         stopped: Whether the model ended the response here. A turn that an observation follows ends no response.
         observation: Tokens of the environment behind a segment that ends a turn; one token more has room behind them.
         ended_by: Why the response ended, where it did so without an answer.
-        prefix_tokens: Tokens that were submitted to the engine as its prompt; 0 where a running request went on.
+        prefix_tokens: Tokens that were submitted to the engine as its prompt; 0 where a running request continued.
         cached_tokens: Those of them that the engine read from its prefix cache.
         weight_versions: First and last version of the weights that decoded it.
     """
@@ -205,7 +205,7 @@ class Trajectory:
 
     @property
     def path(self) -> NodePath:
-        """Its path as numbers, which goes on to the trainer; the lengths sum to `length`."""
+        """Its path as numbers, which the trainer gets; the lengths sum to `length`."""
         return NodePath(
             node_ids=tuple(node.id for node in self.nodes), node_lengths=tuple(node.length for node in self.nodes)
         )
@@ -226,7 +226,7 @@ class TreeStats:
         finished_before_fallback: Trajectories finished before the first of them; all, where there was none.
         steps: Steps of the prompt.
         segments: Segments decoded, one per request.
-        submitted: Requests that were submitted to the engine, the others having gone on in a running one.
+        submitted: Requests that were submitted to the engine, the others having continued in a running one.
         forks: Requests that fork from a path at its boundary or from a cut inside the tree.
         dropped: Trajectories that were too short and are not handed on.
         tokens_generated: Tokens decoded, those of dropped trajectories too.

@@ -187,7 +187,7 @@ class TreeSampler:
             max_depth=self.config.max_depth,
         )
         if reason is None and segment.observation:
-            # A trajectory ends with a token of the model, so an observation joins only what goes on.
+            # A trajectory ends with a token of the model, so an observation joins only what continues.
             nodes = (*path.nodes, node_of(segment, node.id, observation=segment.observation))
             length += len(segment.observation)
         return GrowingPath(

@@ -58,7 +58,7 @@ def command(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return command
 
 
-def test_the_same_command_goes_on_until_nothing_is_left(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_resumes_until_nothing_is_left(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     command.saves = 25
     assert (command(), command.trained) == (0, 1)
     command.saves = 50
@@ -69,7 +69,7 @@ def test_the_same_command_goes_on_until_nothing_is_left(command: Command, capsys
         lines = capsys.readouterr().out.splitlines()
         assert [line for line in lines if "nothing left to train" in line] == [
             f"nothing left to train: {command.run_dir}/checkpoints/global_step_50 is the checkpoint of step 50, and "
-            "trainer.total_training_steps=50; raise it to go on, or give another run_dir"
+            "trainer.total_training_steps=50; raise it to continue, or give another run_dir"
         ]
     assert (command("trainer.total_training_steps=60"), command.trained) == (0, 3)
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from config_docs import DEFAULT_PATH, configuration_markdown
+from config_docs import DEFAULT_PATH, TRAINING_PATH, configuration_markdown, training_markdown
 from pydantic import ValidationError
 
 from treepo.config import ConfigError, TreePOConfig, load_config, option_names
@@ -224,14 +224,13 @@ def test_values_at_their_limits_are_taken():
     )
 
 
-def test_the_page_of_options_is_up_to_date():
-    assert DEFAULT_PATH.read_text(encoding="utf-8") == configuration_markdown(), (
-        "run `python tests/support/config_docs.py`"
-    )
+def test_the_pages_of_options_are_up_to_date():
+    for path, page in ((DEFAULT_PATH, configuration_markdown()), (TRAINING_PATH, training_markdown())):
+        assert path.read_text(encoding="utf-8") == page, "run `python tests/support/config_docs.py`"
 
 
-def test_the_page_names_every_option():
-    page = configuration_markdown()
+def test_the_pages_name_every_option():
+    page = configuration_markdown() + training_markdown()
     names = option_names()
     assert len(names) == len(set(names)) > 40
     assert [name for name in names if f"| `{name}` |" not in page] == []

@@ -114,7 +114,7 @@ def test_a_folder_that_holds_another_run_is_refused_unless_that_is_accepted(fold
     with pytest.raises(ConfigError, match=r"treepo\.max_divergence=2, now 3"):
         check(other)
     (warning,) = check(other, accept_changes=True)
-    assert "goes on from step 25 with other options: treepo.max_divergence=2, now 3" in warning
+    assert "resumes from step 25 with other options: treepo.max_divergence=2, now 3" in warning
 
 
 def test_without_prefix_caching_there_is_a_warning(folder: Path) -> None:

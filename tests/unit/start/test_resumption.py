@@ -1,4 +1,4 @@
-"""A folder that holds another run is refused, a run goes on with what may change, and one that is over says so."""
+"""A folder that holds another run is refused, a run resumes with what may change, and one that is over says so."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_a_first_start_has_nothing_to_go_on_from(tmp_path: Path) -> None:
     assert check_resumption(config) == []
 
 
-def test_the_same_command_goes_on(run_dir: Path) -> None:
+def test_the_same_command_resumes(run_dir: Path) -> None:
     found = find_checkpoint(composed(run_dir))
     assert found is not None
     assert (found.folder, found.step, found.own) == (run_dir / "checkpoints/global_step_25", 25, True)
@@ -116,7 +116,7 @@ def test_another_run_in_the_same_folder_is_refused_by_name(run_dir: Path, overri
         check_resumption(composed(run_dir, override))
     assert str(refused.value) == (
         f"run_dir={run_dir} is refused: the run there, at step 25, has other options: {change}; give another run_dir, "
-        "begin anew with trainer.resume_mode=disable, or go on all the same with --accept-changes"
+        "begin anew with trainer.resume_mode=disable, or continue all the same with --accept-changes"
     )
 
 
@@ -129,7 +129,7 @@ def test_of_many_differences_the_first_are_named_and_the_others_counted(run_dir:
 def test_changes_may_be_accepted_and_are_the_runs_own_from_then_on(run_dir: Path) -> None:
     config = composed(run_dir, "treepo.max_divergence=3", "treepo.width=4")
     assert check_resumption(config, accept_changes=True) == [
-        f"run_dir={run_dir} goes on from step 25 with other options: treepo.width=8, now 4; treepo.max_divergence=2, "
+        f"run_dir={run_dir} resumes from step 25 with other options: treepo.width=8, now 4; treepo.max_divergence=2, "
         "now 3"
     ]
     assert begin(config) is None
@@ -227,10 +227,10 @@ def test_a_run_that_begins_anew_is_never_taken_for_the_one_before(run_dir: Path,
     assert check_resumption(config) == []
     note = run_dir / "checkpoints" / NOTE
     assert begin(config) == (
-        f"the run begins anew, and goes on from no checkpoint before it: {note} is {NOTE}.before now, and every "
+        f"the run begins anew, and resumes from no checkpoint before it: {note} is {NOTE}.before now, and every "
         "global_step_N beside it global_step_N.before"
     )
-    # It ends before its first checkpoint: there is none to go on from, and what was saved before is still there.
+    # It ends before its first checkpoint: there is none to resume from, and what was saved before is still there.
     assert find_checkpoint(composed(run_dir, "treepo.max_divergence=3")) is None
     assert (run_dir / "checkpoints/global_step_25.before").is_dir()
     assert (run_dir / "checkpoints" / f"{NOTE}.before").read_text() == "25"
@@ -265,7 +265,7 @@ def test_a_run_at_its_last_step_says_so_in_one_line(run_dir: Path) -> None:
     for steps in (25, 10):
         assert nothing_left(composed(run_dir, f"trainer.total_training_steps={steps}")) == (
             f"nothing left to train: {folder} is the checkpoint of step 25, and trainer.total_training_steps={steps}; "
-            "raise it to go on, or give another run_dir"
+            "raise it to continue, or give another run_dir"
         )
     for words in (["trainer.total_training_steps=26"], ["trainer.total_training_steps=null"], []):
         assert nothing_left(composed(run_dir, *words)) is None
@@ -277,7 +277,7 @@ def test_a_run_whose_epochs_are_over_says_so_once_verl_has_counted_them(run_dir:
     before = find_checkpoint(config)
     assert nothing_trained(config, before) == (
         f"nothing left to train: {run_dir / 'checkpoints/global_step_25'} is the checkpoint of step 25, and "
-        "trainer.total_epochs=2 ends there; raise it to go on, or give another run_dir"
+        "trainer.total_epochs=2 ends there; raise it to continue, or give another run_dir"
     )
     unsaved = composed(run_dir, "trainer.total_training_steps=null", "trainer.save_freq=-1")
     assert nothing_trained(unsaved, before) is None

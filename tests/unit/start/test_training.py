@@ -82,7 +82,7 @@ def test_a_validation_that_goes_on_to_train_needs_its_batch(tables: str) -> None
         start(composed(tables, "data.train_batch_size=11", "trainer.val_only=true", "trainer.val_before_train=false"))
 
 
-# --- the checkpoint to go on from
+# --- the checkpoint to resume from
 
 
 def saved(run_dir: Path, *, step: int = 20, ranks: int = 4, parts: tuple[str, ...] = ("model", "optim")) -> Path:

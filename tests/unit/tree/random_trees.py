@@ -120,7 +120,7 @@ def random_answer(engine_seed: int) -> Answer:
     def answer(request: SegmentRequest) -> str:
         draw = random.Random(f"{engine_seed} {request.seed}")
         wanted = draw.choice([request.max_tokens, request.max_tokens, draw.randint(1, request.max_tokens)])
-        # Under a least length a model that only ever stops at once would not end; now and then it must go on.
+        # Under a least length a model that only ever stops at once would not end; now and then it must continue.
         pieces = PIECES if draw.random() < 0.5 else PIECES[:-1]
         text = ""
         while len(text) < wanted and not text.endswith("$"):

@@ -163,7 +163,7 @@ class _Loop:
         self._note(prompt, sampling, await asyncio.gather(grown(), return_exceptions=True))
 
     def _note(self, prompt: Prompt, sampling: str, outcomes: Sequence[BaseException | None]) -> None:
-        """Notes a prompt's failure; what is no ordinary exception goes on."""
+        """Notes a prompt's failure; what is no ordinary exception is raised on."""
         errors = [outcome for outcome in outcomes if outcome is not None]
         if not errors:
             return

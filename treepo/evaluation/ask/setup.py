@@ -232,7 +232,7 @@ def _deciding(setup: Setup, prompts: Mapping[str, Prompts], folder: Path, templa
 def _known(setup: Setup) -> dict[str, Any]:
     """Those that are known before anything is loaded."""
     found: dict[str, Any] = {name: getattr(setup.options, name) for name in _DECIDING}
-    # Only where they are given, so that runs that were begun without them go on.
+    # Only where they are given, so that runs that were begun without them resume.
     if setup.put.digest is not None:
         found["prompt_template"], found["prompt_template_digest"] = setup.put.name, setup.put.digest
     if setup.own_reward is not None:

@@ -48,7 +48,7 @@ class LogProbs:
         positions: By position in the response, from 0.
         segments: By segment of the path, from 0; trees alone.
         forks: By offset from the first token of a node whose parent has another child too, nodes at the root left out.
-        boundaries: The same for nodes that go on from their parent alone.
+        boundaries: The same for nodes that continue their parent alone.
         elsewhere: All tokens of nodes behind the root that are further from their node's beginning; None without any.
     """
 

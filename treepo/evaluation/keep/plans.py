@@ -11,7 +11,7 @@ _ABSENT = "(not set)"
 
 
 def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses to go on with a run that was begun with another plan.
+    """Refuses to resume a run that was begun with another plan.
 
     Args:
         folder: The run's folder.

@@ -60,7 +60,7 @@ def _report(job: TreeJob, server_id: str, *, waited: float) -> None:
     _reported = now
     logger.warning(
         "%s: no rollout server has taken the tree for %.0f s, and others may wait as well; server %s, asked last, has "
-        "left the rotation. The training goes on once a server is back, and stands still until then",
+        "left the rotation. The training continues once a server is back, and stands still until then",
         job.prompt_id,
         waited,
         server_id,

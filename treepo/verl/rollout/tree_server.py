@@ -123,7 +123,7 @@ class TreeServer(SocketServer):
         ):
             raise RuntimeError(
                 f"vLLM kept its prefix cache because requests still run ({len(self._growing)} trees grow): they would "
-                "go on from states of the old weights"
+                "continue from states of the old weights"
             )
 
     async def wait_for_requests_to_drain(self) -> None:

@@ -182,7 +182,7 @@ class TreeTrainer(TreeHooks, PPOTrainerSync):
 
 
 class TreeTrainerColocateAsync(TreeHooks, PPOTrainerColocateAsync):
-    """Trees with the trainer that interrupts the rollout for an update, and goes on with it under the new weights."""
+    """Trees with the trainer that interrupts the rollout for an update, and continues it under the new weights."""
 
 
 def _plain(value: Any) -> Any:

@@ -110,7 +110,7 @@ def test_step_tokens_are_asked_for_at_every_step():
     )
     _, history = grow_with_history(sampler, filled({}))
     steps = [entry.step for entry in history]
-    # 16 tokens are 4 segments for one prompt; shared by four prompts they are 1, but all four paths go on.
+    # 16 tokens are 4 segments for one prompt; shared by four prompts they are 1, but all four paths continue.
     assert next(counts) == 4, "the last step forks nothing and asks for nothing"
     assert [steps.count(step) for step in (1, 2, 3)] == [2, 4, 4]
 

@@ -78,7 +78,7 @@ async def test_a_minute_without_a_server_is_a_line_however_many_trees_wait(
     assert len(lines) == 3
     assert "no rollout server has taken the tree for 60 s" in lines[0]
     assert "server 10.0.0.1:8000, asked last, has left the rotation" in lines[0]
-    assert "The training goes on once a server is back" in lines[0]
+    assert "The training continues once a server is back" in lines[0]
 
 
 async def test_a_server_that_is_back_within_a_minute_is_no_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
