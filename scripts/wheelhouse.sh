@@ -6,8 +6,7 @@
 # With no flag it is the CPU set of scripts/setup.sh, with --dev also what the tests need, with --gpu the set of
 # constraints/gpu.txt. Run it where the system and Python are those of the nodes, and take the folder and a checkout there:
 #
-#   PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/folder bash scripts/setup.sh                                  # CPU
-#   pip install --no-index --find-links /path/to/folder -c constraints/gpu.txt -e ".[gpu]"               # GPU
+#   PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/folder bash scripts/setup.sh [--gpu]
 #
 # Settings: TREEPO_PYTHON and TREEPO_TORCH_INDEX, as for scripts/setup.sh.
 set -euo pipefail
@@ -32,7 +31,7 @@ echo "[wheelhouse] collecting the $kind set in $folder"
 # What builds the project itself.
 download setuptools wheel
 if [[ $kind == gpu ]]; then
-    download -c constraints/gpu.txt ".[gpu]"
+    download --no-deps -r constraints/gpu.txt
 else
     if [[ -n ${TREEPO_TORCH_INDEX:-} ]]; then
         download --no-deps "torch==$torch" --index-url "$TREEPO_TORCH_INDEX"

@@ -35,7 +35,7 @@ PYTHON
 }
 
 unfinished() { # whether an environment is scripts/setup.sh's own, and was cut off on the way
-    [[ -e $1/.treepo ]] && ! compgen -G "$1/.treepo-cpu-*" >/dev/null
+    [[ -e $1/.treepo ]] && ! compgen -G "$1/.treepo-[cg]pu-*" >/dev/null
 }
 
 if [[ -n ${TREEPO_VENV:-} ]]; then

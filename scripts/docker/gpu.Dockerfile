@@ -9,6 +9,6 @@ FROM ${VERL_IMAGE}
 WORKDIR /treepo
 COPY . .
 # verl without its dependencies, which the image brings in versions that fit each other; then ours.
-RUN pip install --no-cache-dir --no-deps "$(grep '^verl==' constraints/gpu.txt)" "$(grep '^TransferQueue==' constraints/gpu.txt)" \
+RUN pip install --no-cache-dir --no-deps "$(grep '^verl==' constraints/gpu.txt)" "$(grep '^transferqueue==' constraints/gpu.txt)" \
     && pip install --no-cache-dir -e . \
     && python -c "from importlib.metadata import version; import torch, vllm, verl, treepo; print(version('verl'))"

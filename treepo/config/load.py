@@ -25,8 +25,8 @@ _UNKNOWN_KEY = re.compile(r"Could not override '(?P<option>[^']+)'")
 # The range of docs/verl.md.
 _VERL, _FIRST, _AFTER = "verl>=0.9.1,<0.10", (0, 9, 1), (0, 10)
 _INSTALL = (
-    "on a CPU with scripts/setup.sh, for accelerators with pip install -c constraints/gpu.txt -e '.[gpu]' in an "
-    "environment of its own; see README.md"
+    "in a checkout with bash scripts/setup.sh on a CPU, with bash scripts/setup.sh --gpu for accelerators; see Install "
+    "in README.md"
 )
 _PRESET_WORDS = ("preset", "config_name", "config-name")
 _MOST_SUGGESTED = 3

@@ -106,7 +106,7 @@ def test_without_verl_both_ways_to_install_it_are_named(monkeypatch: pytest.Monk
     line = str(refused.value)
     assert line.startswith("verl is not installed; ")
     assert "scripts/setup.sh" in line
-    assert "pip install -c constraints/gpu.txt -e '.[gpu]'" in line
+    assert "bash scripts/setup.sh --gpu for accelerators" in line
     assert "\n" not in line
 
 

@@ -118,8 +118,10 @@ def test_an_environment_that_was_cut_off_is_passed_over_until_it_is_finished(pro
     code, _, said = project.with_python("m", PATH=bare_path)
     assert code == 2
     assert f"; {own}/bin/python3 is of an unfinished set-up, which bash scripts/setup.sh finishes;" in said
-    (own / ".treepo-cpu-0123").touch()
-    assert project.with_python("m", PATH=bare_path)[1] == ".venv -m m\n"
+    for mark in (".treepo-cpu-0123", ".treepo-gpu-0123"):
+        (own / mark).touch()
+        assert project.with_python("m", PATH=bare_path)[1] == ".venv -m m\n"
+        (own / mark).unlink()
 
 
 def test_from_another_folder_it_says_where_paths_count_from(project: Project) -> None:

