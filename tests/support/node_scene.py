@@ -72,6 +72,10 @@ class Peer:
     def has(self, kind: str) -> bool:
         return any(message.get("kind") == kind for message in self.heard)
 
+    def join(self) -> None:
+        """Waits until the node has hung up."""
+        self._thread.join(timeout=10)
+
     def close(self) -> None:
         self._ended.set()
         self._thread.join()
@@ -86,7 +90,9 @@ class Scene:
         self.held, self.loop = ExitStack(), Loop()
         self.peers: list[Peer] = []
 
-    def launch(self, rank: int, *, source: str = "NNODES=2", **limits: float) -> Launch:
+    def launch(
+        self, rank: int, *, source: str = "NNODES=2", check_node: Callable[[], None] = lambda: None, **limits: float
+    ) -> Launch:
         job = Job(
             kind="training",
             log="train.log",
@@ -96,6 +102,7 @@ class Scene:
             accelerators_option="trainer.n_gpus_per_node",
             run_dir=self.run_dir,
             checkpoints=self.run_dir / "checkpoints",
+            check_node=check_node,
         )
         cluster = Cluster(nodes=2, rank=rank, head="127.0.0.1", port=self.port, source=source)
         return Launch(job=job, cluster=cluster, limits=Limits(**{"join": 20.0, "lost": LOST, "stop": 0.5, **limits}))

@@ -51,7 +51,11 @@ def evaluate(
         return 0
     adopt_environment(setup.config)
     if OmegaConf.select(setup.config, "ray_kwargs.ray_init.address") == "local":
+        # Only here: torch takes seconds to import.
+        from treepo.start.accelerators import check_evaluation_node
+
         check_machine(os.environ)
+        check_evaluation_node(setup.config, alone=setup.config.evaluation.nodes == 1)
     # Only now: verl takes seconds to import, and looks for its platform then.
     from treepo.verl.serving.evaluation_job import run_evaluation
 

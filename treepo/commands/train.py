@@ -3,14 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from treepo.commands.options import AcceptChanges, ConfigDir, OnlyCheck, Overrides, PrintConfig, TrainingPreset
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -42,6 +38,7 @@ def train(
     resolve(config)
     adopt_environment(config)
     # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
+    from treepo.start.accelerators import check_training_node
     from treepo.start.checks import check as check_training
     from treepo.start.machine import check_machine
     from treepo.start.resumption import begin, find_checkpoint, nothing_left, nothing_trained
@@ -55,8 +52,7 @@ def train(
         return 0
     if OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local":
         check_machine(os.environ)
-        if config.trainer.device == "cuda" and config.trainer.nnodes == 1:
-            _check_accelerators(config)
+        check_training_node(config, alone=config.trainer.nnodes == 1)
     with sole_training(Path(config.run_dir)):
         from treepo.verl.training.task_runner import TrainingError, run_training
 
@@ -76,20 +72,3 @@ def train(
         if (done := nothing_trained(config, before)) is not None:
             sys.stdout.write(f"{done}\n")
     return 0
-
-
-def _check_accelerators(config: "DictConfig") -> None:
-    """What a training on this machine's accelerators needs."""
-    from importlib.util import find_spec
-    from sysconfig import get_path
-
-    import torch
-
-    from treepo.config.load import tree_options
-    from treepo.start.machine import check_accelerators, check_compiler, check_flash_attention
-    from treepo.verl.training.packing import packs
-
-    check_accelerators(torch.cuda.device_count(), config.trainer.n_gpus_per_node, option="trainer.n_gpus_per_node")
-    check_compiler(os.environ, Path(get_path("include")))
-    packed = packs(config, tree_options(config))
-    check_flash_attention(config, packed=packed, found=find_spec("flash_attn") is not None)

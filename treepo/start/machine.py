@@ -1,4 +1,4 @@
-"""What the machine that a cluster is started on must have: room for Ray and vLLM, a writable cache, what kernels need.
+"""What the machine that a cluster is started on must have: room for Ray and vLLM, a writable cache.
 
 Looked at when a start is about to begin, after all that the configuration says; a dry run is often made elsewhere.
 """
@@ -8,8 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-
-from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 
@@ -32,6 +30,18 @@ def check_machine(environment: Mapping[str, str]) -> None:
         ConfigError: One line that names what is missing and the remedy.
     """
     check_ray_folder(environment, "RAY_TMPDIR", "TMPDIR", below="ray")
+    check_node(environment)
+
+
+def check_node(environment: Mapping[str, str]) -> None:
+    """The same for one of several nodes, whose Ray has a folder of the launcher's.
+
+    Args:
+        environment: The environment variables.
+
+    Raises:
+        ConfigError: One line that names what is missing and the remedy.
+    """
     check_shared_memory(_SHARED)
     check_data_cache(environment)
 
@@ -72,71 +82,6 @@ def check_data_cache(environment: Mapping[str, str]) -> None:
             f"{folder} is refused: the cache of data cannot be written to ({error.strerror}); set HF_DATASETS_CACHE to "
             "a folder that can"
         ) from error
-
-
-def check_accelerators(found: int, wanted: int, *, option: str) -> None:
-    """Refuses more accelerators than there are.
-
-    Args:
-        found: Those that are visible.
-        wanted: Those that are asked for.
-        option: The option that asks for them.
-
-    Raises:
-        ConfigError: There are too few.
-    """
-    if found < wanted:
-        raise ConfigError(
-            f"{option}={wanted} is refused: {found} accelerators are visible here (CUDA_VISIBLE_DEVICES, the driver); "
-            "lower it, or take a preset for CPUs, as --preset cpu_quickstart"
-        )
-
-
-def check_compiler(environment: Mapping[str, str], include: Path) -> None:
-    """Refuses an environment in which Triton, which vLLM and torch use on accelerators, can build nothing.
-
-    Args:
-        environment: The environment variables.
-        include: The folder of Python's headers.
-
-    Raises:
-        ConfigError: A C compiler or ``Python.h`` is missing.
-    """
-    if not any(shutil.which(name) for name in (environment.get("CC"), "clang", "gcc", "cc") if name):
-        raise ConfigError(
-            "no C compiler is found (CC, clang, gcc, cc), and Triton builds what starts its kernels with one; install "
-            "gcc"
-        )
-    if not (include / "Python.h").is_file():
-        raise ConfigError(
-            f"{include}/Python.h does not exist, and Triton builds what starts its kernels with it; install Python's "
-            "headers, as with apt-get install python3-dev"
-        )
-
-
-def check_flash_attention(config: DictConfig, *, packed: bool, found: bool) -> None:
-    """Refuses verl's own engine on accelerators without flash-attn where its options call for it.
-
-    Args:
-        config: The whole configuration, resolved.
-        packed: Whether trees are packed: then the actor and the reference model do without.
-        found: Whether flash-attn is installed.
-
-    Raises:
-        ConfigError: It is needed and not there.
-    """
-    if found:
-        return
-    roles = [*(() if packed else ("actor_rollout_ref.model",)), *(("critic.model",) if config.critic.enable else ())]
-    for role in roles:
-        model = OmegaConf.select(config, role)
-        attention = model.override_config.get("attn_implementation", "flash_attention_2")
-        if model.use_remove_padding or attention == "flash_attention_2":
-            raise ConfigError(
-                "flash-attn is not installed, and verl's own engine needs it (the actor's only where trees are not "
-                f"packed): install it (README.md, Install), or set {role}.use_remove_padding=false and "
-                f"+{role}.override_config.attn_implementation=sdpa"
-            )
 
 
 def check_ray_folder(environment: Mapping[str, str], *names: str, below: str) -> None:

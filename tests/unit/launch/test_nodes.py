@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import sys
 import threading
@@ -24,6 +25,7 @@ from treepo.launch.nodes.processes import Child
 from treepo.launch.nodes.run_folder import RunFolder
 from treepo.launch.nodes.screen import Screen
 from treepo.launch.nodes.wire import Message
+from treepo.launch.nodes.worker import Worker
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -292,3 +294,21 @@ def test_a_log_on_a_full_disk_is_a_warning_and_the_job_runs_on(
     captured = capsys.readouterr()
     assert captured.out == "first\nlast\n"
     assert captured.err == "warning: /dev/full: No space left on device; lines are lost\n"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_node_whose_machine_is_refused_starts_no_ray_and_a_worker_tells_the_head(scene: Scene, rank: int) -> None:
+    def refuses() -> None:
+        raise ConfigError("no C compiler is found")
+
+    launch, folder = scene.launch(rank, check_node=refuses), RunFolder(scene.run_dir, rank=rank)
+    server = scene.held.enter_context(socket.create_server(("127.0.0.1", scene.port))) if rank else None
+    node = (Worker if rank else Head)(launch, folder, scene.loop, scene.held)
+    with pytest.raises(ConfigError, match="no C compiler"):
+        node.run()
+    told = scene.peer(server.accept()[0]) if server is not None else None
+    node.finish(2, "no C compiler is found")
+    assert StubRay.started == []
+    if told is not None:
+        told.join()
+        assert {"kind": "failed", "why": "no C compiler is found"} in told.heard

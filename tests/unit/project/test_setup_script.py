@@ -111,7 +111,9 @@ def test_the_gpu_set_says_what_the_machine_has_of_what_kernels_need(tmp_path: Pa
     if there:
         command(tmp_path, "a-compiler", "exit 0")
         (headers / "Python.h").touch()
-    for tool in re.findall(r"\w+", "awk bash cat cp cut df dirname find head ls mkdir mktemp printf rm sed sh sha256sum touch uname"):
+    for tool in re.findall(
+        r"\w+", "awk bash cat cp cut df dirname find head ls mkdir mktemp printf rm sed sh sha256sum touch uname"
+    ):
         if not (tmp_path / "bin" / tool).exists():
             (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
     done = run(

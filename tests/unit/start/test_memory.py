@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM
 
 from treepo.config import ConfigError
 from treepo.config.load import compose
-from treepo.start.memory import GIB, Estimate, Kind, estimate
-from treepo.start.model_shape import ModelShape, read_shape
+from treepo.start.memory.estimate import Estimate, estimate
+from treepo.start.memory.line import GIB, Kind
+from treepo.start.memory.model_shape import ModelShape, read_shape
 
 # The published config.json of Qwen2.5-7B.
 QWEN_7B = (
@@ -149,6 +150,34 @@ def test_every_line_says_its_formula_and_the_rest_is_named() -> None:
     for line in (*expected().update, *expected().cache):
         assert f"= {line.formula}" in text
     assert "not counted: the CUDA context" in text
+
+
+@pytest.mark.parametrize(("nodes", "warned"), [(1, True), (8, False)])
+def test_a_rollout_that_leaves_too_little_of_the_accelerator_is_warned_of(nodes: int, warned: bool) -> None:
+    config = compose("qwen2_5_7b", [f"trainer.nnodes={nodes}", "actor_rollout_ref.model.path=x"])
+    OmegaConf.resolve(config)
+    found = estimate(config, shape_7b(), accelerator_gib=80.0)
+    assert bool(found.tight) == warned == ("\nwarning: the rollout expects 74.6 of 80 GiB" in str(found))
+
+
+@pytest.mark.parametrize(
+    ("part", "remedy"),
+    [
+        ("update", "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=8192"),
+        ("update", "actor_rollout_ref.actor.fsdp_config.offload_policy=true"),
+        ("rollout", "actor_rollout_ref.rollout.gpu_memory_utilization=0.6"),
+        ("rollout", "actor_rollout_ref.actor.fsdp_config.optimizer_offload=true"),
+    ],
+)
+def test_every_option_that_a_warning_names_lowers_what_it_warns_of(part: str, remedy: str) -> None:
+    def found(*overrides: str) -> Estimate:
+        config = compose("qwen2_5_7b", ["trainer.nnodes=1", "actor_rollout_ref.model.path=x", *overrides])
+        OmegaConf.resolve(config)
+        return estimate(config, shape_7b(), accelerator_gib=24.0)
+
+    (warning,) = [line for line in found().tight if line.startswith(f"the {part}")]
+    assert remedy.split("=")[0] in warning
+    assert sum(line.size for line in getattr(found(remedy), part)) < sum(line.size for line in getattr(found(), part))
 
 
 @pytest.mark.parametrize(

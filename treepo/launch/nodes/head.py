@@ -68,6 +68,7 @@ class Head:
             self._listen()
         try:
             check_folder(os.environ)
+            job.check_node()
             self._gather(self._child([*job.command, "--check"]))
         except ConfigError:
             self._refused = True

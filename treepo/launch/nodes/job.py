@@ -1,5 +1,6 @@
 """What is launched, and how long things may take."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Job:
         accelerators_option: The option that says so.
         run_dir: The run's folder.
         checkpoints: Where a trainer saves, and looks for a checkpoint to resume from; None for what has none.
+        check_node: Refuses the machine of this node where the job would fail on it, with a `ConfigError`.
         done: Whether nothing is left to do; its own check says so, too.
     """
 
@@ -46,6 +48,7 @@ class Job:
     accelerators_option: str
     run_dir: Path
     checkpoints: Path | None
+    check_node: Callable[[], None]
     done: bool = False
 
     @property

@@ -61,6 +61,11 @@ class Wire:
         except OSError:
             return ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether messages wait for the other side's nonce; `receive` sends them when that has come."""
+        return bool(self._unsent) and not self.closed
+
     def send(self, message: Message) -> None:
         """Sends, or notes that the other side is gone."""
         with self._sending:

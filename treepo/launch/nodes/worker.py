@@ -61,6 +61,7 @@ class Worker:
         )
         # Only now, so that the head hears of it.
         check_folder(os.environ)
+        self._launch.job.check_node()
         self._loop.until(lambda: self._end is not None, seconds=None)
         assert self._end is not None
         if why := self._end.get("why"):
@@ -69,10 +70,13 @@ class Worker:
 
     def finish(self, status: int, why: str) -> None:
         """Ends this node's Ray, tells the head why unless it ended the run itself, and disconnects."""
-        if self._wire is not None and self._end is None:
-            self._wire.send({"kind": "failed", "why": why})
+        stop = self._launch.limits.stop
+        if (wire := self._wire) is not None and self._end is None:
+            wire.send({"kind": "failed", "why": why})
+            # A node that is refused at once ends before the head has answered.
+            self._loop.until(lambda: not wire.waits, seconds=stop, interruptible=False)
         if self._ray is not None:
-            self._ray.stop(seconds=self._launch.limits.stop, keep_logs=status != 0)
+            self._ray.stop(seconds=stop, keep_logs=status != 0)
         if self._wire is not None:
             self._loop.forget(self._wire.socket)
             self._wire.close()

@@ -1,85 +1,72 @@
-"""The memory that a training, or an evaluation, expects of one accelerator, line by line with its formula."""
+"""The memory that a training expects of one accelerator, line by line with its formula."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from treepo.packing.scores import CHUNK_LOGITS
-from treepo.start.model_shape import ModelShape
+from treepo.start.memory.engine import cpu_cache, engine_memory
+from treepo.start.memory.line import BYTES, GIB, Kind, Line
+from treepo.start.memory.model_shape import ModelShape
 from treepo.verl.training.packing import obstacle
 
-GIB = 1 << 30
-_BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
+# Of an accelerator, for what is not counted.
+_SPARE = 0.1
 NOT_COUNTED = (
     "the CUDA context, NCCL's buffers and fragmentation (together often 2 to 4 GiB), the bucket of the weight update "
     "(rollout.checkpoint_engine.update_weights_bucket_megabytes), the engine's own activations and CUDA graphs (inside "
     "its share), a critic or reward model, host memory and Ray's object store"
 )
 
-_NOT_COUNTED_SERVING = (
-    "the CUDA context, NCCL's buffers and fragmentation, host memory, the processes that judge answers (1 GiB each at "
-    "most, on the head)"
-)
-
-
-class Kind(StrEnum):
-    """What memory is used for; the value is what the table calls it."""
-
-    WEIGHTS = "weights"
-    GRADIENTS = "gradients"
-    OPTIMISER = "optimiser"
-    REFERENCE = "reference weights"
-    GATHERED = "gathered layers"
-    ACTIVATIONS = "activations"
-    LOGITS = "logits"
-    ENGINE = "rollout engine"
-    ENGINE_WEIGHTS = "engine weights"
-    CACHE = "cache per trajectory"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One use of memory.
-
-    Attributes:
-        kind: What for.
-        size: Bytes.
-        formula: How they are counted.
-    """
-
-    kind: Kind
-    size: float
-    formula: str
-
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
-        return self.kind.value
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What one accelerator holds while weights are updated, and while trajectories are sampled; then the cache."""
+    """What one accelerator holds.
+
+    Attributes:
+        update: While weights are updated.
+        rollout: While trajectories are sampled.
+        cache: What the rollout engine's share is used for.
+        trajectories: How many of full length the share holds at once, in words.
+        accelerator_gib: What there is.
+    """
 
     update: tuple[Line, ...]
     rollout: tuple[Line, ...]
     cache: tuple[Line, ...]
     trajectories: str
+    accelerator_gib: float
+
+    @property
+    def tight(self) -> tuple[str, ...]:
+        """Warnings, a line each, where less than a tenth of the accelerator is left for what is not counted."""
+        remedies = {
+            "update of the weights": "lower actor_rollout_ref.actor.ppo_max_token_len_per_gpu, set "
+            "actor_rollout_ref.actor.fsdp_config.offload_policy=true",
+            "rollout": "lower actor_rollout_ref.rollout.gpu_memory_utilization, set "
+            "actor_rollout_ref.actor.fsdp_config.optimizer_offload=true",
+        }
+        return tuple(
+            f"the {title} expects {size:.1f} of {self.accelerator_gib:g} GiB, and what is not counted comes on top: "
+            f"{remedies[title]}, or take more accelerators"
+            for title, lines in self._parts
+            if (size := sum(line.size for line in lines) / GIB) > (1 - _SPARE) * self.accelerator_gib
+        )
+
+    @property
+    def _parts(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+        return (("update of the weights", self.update), ("rollout", self.rollout))
 
     def __str__(self) -> str:
-        """A table."""
+        """A table, and the warnings."""
         rows = ["memory expected per accelerator, GiB"]
-        for title, lines in (("update of the weights", self.update), ("rollout", self.rollout)):
+        for title, lines in self._parts:
             rows.append(f"  {title}: {sum(line.size for line in lines) / GIB:.2f}")
-            rows += [_row(line) for line in lines]
-        rows += ["  in the engine's share", *(_row(line) for line in self.cache), f"    {self.trajectories}"]
-        return "\n".join([*rows, f"  not counted: {NOT_COUNTED}"])
-
-
-def _row(line: Line) -> str:
-    return f"    {line.name:<24}{line.size / GIB:>9.3f}  = {line.formula}"
+            rows += [str(line) for line in lines]
+        rows += ["  in the engine's share", *(str(line) for line in self.cache), f"    {self.trajectories}"]
+        rows.append(f"  not counted: {NOT_COUNTED}")
+        return "\n".join([*rows, *(f"warning: {line}" for line in self.tight)])
 
 
 def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -> Estimate:
@@ -94,11 +81,11 @@ def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -
         The lines; an upper estimate for micro-batches that are full.
     """
     rollout = config.actor_rollout_ref.rollout
-    engine = _engine(
+    engine = engine_memory(
         rollout,
         shape,
         longest=config.data.max_prompt_length + config.data.max_response_length,
-        cpu_cache=_cpu_cache(config) if config.trainer.device == "cpu" else None,
+        cpu_cache=cpu_cache(config) if config.trainer.device == "cpu" else None,
         accelerator_gib=accelerator_gib,
     )
     never, between = _on_host(config), _gone_between_updates(config)
@@ -110,6 +97,7 @@ def estimate(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -
         rollout=(engine.share, *(line for line in states if line.kind not in between)),
         cache=(engine.weights, engine.cache),
         trajectories=engine.trajectories,
+        accelerator_gib=accelerator_gib,
     )
 
 
@@ -148,14 +136,14 @@ def _states(config: DictConfig, shape: ModelShape) -> list[Line]:
         return Line(kind=kind, size=copies * count * size / shards, formula=formula)
 
     # verl trains float32 states where no type is given.
-    stored = _BYTES[str(fsdp.model_dtype or "fp32")]
+    stored = BYTES[str(fsdp.model_dtype or "fp32")]
     lines = [
         sharded(Kind.WEIGHTS, stored),
         sharded(Kind.GRADIENTS, stored),
         sharded(Kind.OPTIMISER, stored, copies=2),
     ]
     if config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward:
-        lines.append(sharded(Kind.REFERENCE, _BYTES[str(reference.model_dtype or "bf16")]))
+        lines.append(sharded(Kind.REFERENCE, BYTES[str(reference.model_dtype or "bf16")]))
     return lines
 
 
@@ -163,7 +151,7 @@ def _work(config: DictConfig, shape: ModelShape) -> list[Line]:
     """What an update needs besides."""
     actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
     # verl computes in bfloat16 where no type is given.
-    computed = _BYTES[str(OmegaConf.select(actor.fsdp_config, "mixed_precision.param_dtype") or "bf16")]
+    computed = BYTES[str(OmegaConf.select(actor.fsdp_config, "mixed_precision.param_dtype") or "bf16")]
     gathered = max(shape.layer_parameters, shape.vocab_size * shape.hidden_size)
     layers = Line(
         kind=Kind.GATHERED,
@@ -212,88 +200,3 @@ def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed:
             )
         )
     return lines
-
-
-def describe_servers(config: DictConfig, shape: ModelShape, *, accelerator_gib: float) -> str:
-    """The memory of one accelerator that serves a model and trains none, as a table.
-
-    Args:
-        config: The composed configuration of an evaluation, resolved.
-        shape: The model.
-        accelerator_gib: The memory of the accelerator.
-    """
-    variables = config.ray_kwargs.ray_init.runtime_env.env_vars
-    engine = _engine(
-        config.actor_rollout_ref.rollout,
-        shape,
-        longest=config.evaluation.prompt_length + config.evaluation.response_length,
-        cpu_cache=_cpu_cache(config) if variables.get("VERL_PLATFORM") == "cpu" else None,
-        accelerator_gib=accelerator_gib,
-    )
-    rows = ["memory expected per accelerator, GiB", _row(engine.share), "  in the engine's share"]
-    rows += [_row(engine.weights), _row(engine.cache), f"    {engine.trajectories}"]
-    return "\n".join([*rows, f"  not counted: {_NOT_COUNTED_SERVING}"])
-
-
-def _cpu_cache(config: DictConfig) -> float | None:
-    """GiB of cache on a CPU."""
-    space = OmegaConf.select(config, "ray_kwargs.ray_init.runtime_env.env_vars.VLLM_CPU_KVCACHE_SPACE")
-    return None if space is None else float(space)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Engine:
-    """The rollout engine on one accelerator.
-
-    Attributes:
-        share: All that it takes.
-        weights: Its weights, inside the share.
-        room: Bytes of the share that are left for caches; negative if not even the weights fit.
-        cache: The cache of one trajectory of full length.
-    """
-
-    share: Line
-    weights: Line
-    room: float
-    cache: Line
-
-    @property
-    def trajectories(self) -> str:
-        """How many trajectories of full length fit, with the formula."""
-        fit = int(self.room / self.cache.size) if self.room > 0 else 0
-        return (
-            f"trajectories of full length that fit: {fit:,} without shared prefixes = ({self.share.name} - "
-            f"{self.weights.name}) / {self.cache.name}; a tree shares its prefixes, so more of its trajectories fit"
-        )
-
-
-def _engine(
-    rollout: Any, shape: ModelShape, *, longest: int, cpu_cache: float | None, accelerator_gib: float
-) -> _Engine:
-    """Counts what the engine takes: a part of an accelerator, or its weights and `cpu_cache` GiB on a CPU."""
-    parallel = rollout.tensor_model_parallel_size
-    size = _BYTES[str(rollout.dtype)]
-    weights = Line(
-        kind=Kind.ENGINE_WEIGHTS,
-        size=shape.parameters * size / parallel,
-        formula=f"{shape.parameters:,} x {size} B / {parallel} (tensor parallel)",
-    )
-    tokens = rollout.max_model_len or longest
-    heads = max(1, shape.num_key_value_heads // parallel)
-    cache = Line(
-        kind=Kind.CACHE,
-        size=tokens * 2 * shape.num_hidden_layers * heads * shape.head_dim * size,
-        formula=f"{tokens:,} tokens x 2 x {shape.num_hidden_layers} layers x {heads} heads x {shape.head_dim} x "
-        f"{size} B",
-    )
-    if cpu_cache is not None:
-        room = cpu_cache * GIB
-        share = Line(kind=Kind.ENGINE, size=weights.size + room, formula=f"weights + {cpu_cache:g} GiB of cache")
-    else:
-        share = Line(
-            kind=Kind.ENGINE,
-            size=rollout.gpu_memory_utilization * accelerator_gib * GIB,
-            formula=f"gpu_memory_utilization {rollout.gpu_memory_utilization} x {accelerator_gib:g} GiB",
-        )
-        room = share.size - weights.size
-    return _Engine(share=share, weights=weights, room=room, cache=cache)

@@ -1,0 +1,1 @@
+"""The memory that a training, or an evaluation, expects of one accelerator."""
