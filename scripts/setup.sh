@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes the project's virtual environment with the pinned CPU set, or one with the GPU set beside it.
 #
-#   bash scripts/setup.sh [--gpu] [--dev]
+#   bash scripts/setup.sh [--gpu] [--dev | --docs]
 #
 #   --gpu   the set of constraints/gpu.txt; says first what the machine has of a driver, a compiler, Python's headers and disk
-#   --dev   adds what the tests need
+#   --dev   adds what the tests need, the site of the pages included
+#   --docs  adds what the site needs alone
 #
 # A second call finds the environment complete and returns at once, or resumes one that was cut off. It leaves an
 # environment alone that it did not make, or that another vLLM was installed into. Settings (environment variables):
@@ -22,15 +23,16 @@ KIND=cpu DEV=()
 for word in "$@"; do
     case $word in
     --gpu) KIND=gpu ;;
-    --dev) DEV=(dev) ;;
+    --dev) DEV=(dev docs) ;;
+    --docs) DEV=(docs) ;;
     *)
-        printf 'error: %s is not an option; give --gpu, --dev, both or none\n' "$word" >&2
+        printf 'error: %s is not an option; give --gpu, --dev, --docs or none\n' "$word" >&2
         exit 2
         ;;
     esac
 done
 SETS=("$KIND" "${DEV[@]}")
-declare -A USUAL=([cpu]="1 to 2 minutes" [gpu]="5 to 15 minutes" [dev]="10 to 30 s")
+declare -A USUAL=([cpu]="1 to 2 minutes" [gpu]="5 to 15 minutes" [dev]="10 to 30 s" [docs]="10 to 30 s")
 if [[ $KIND == gpu ]]; then
     VENV=${TREEPO_VENV:-.venv-gpu}
     NEED_DISK_GIB=18 # 11 on disk, and 4 of files that are unpacked and perhaps kept in pip's cache

