@@ -135,6 +135,18 @@ def test_the_trees_of_a_step_can_be_drawn_again(trained: TrainingRun, run_dir: P
     assert sum(sum(len(node.tokens) for node in record.nodes) for record in records) == pytest.approx(
         scalars["treepo/tokens/generated"][2]
     )
+    # verl's mean over the tokens of all trajectories, from the log-prob pass before the update.
+    shared = [
+        (
+            sum(node.entropies or ()),
+            sum(node.id in leaf.path.node_ids for leaf in record.trajectories),
+            len(node.tokens),
+        )
+        for record in records
+        for node in record.nodes
+    ]
+    mean = sum(entropy * through for entropy, through, _ in shared) / sum(count * length for _, count, length in shared)
+    assert mean == pytest.approx(scalars["actor/entropy"][2], rel=1e-3)
     for record in records:
         tree = record.tree()
         assert len(tree.trajectories) == WIDTH

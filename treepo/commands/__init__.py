@@ -23,7 +23,7 @@ COMMANDS = {
     "report": "The report of an evaluation, written again.",
     "compare": "Two evaluations against each other.",
     "export": "The samples of an evaluation as logs of Inspect.",
-    "view": "Dumped trees as a page.",
+    "view": "The trees of a run as a page.",
 }
 """Every command with its line in the list; each is the file of that name."""
 

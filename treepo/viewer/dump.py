@@ -46,11 +46,14 @@ class Scores:
         reward_extra: Further fields of the reward function; numpy values and tensors become plain, numbers that are not
             finite None.
         advantages: One number per token of the response, shape [length]; None where there are none.
+        entropies: Entropy of the distribution of each token of the response in nats, shape [length]; None where there
+            are none. A shared token has those of the first trajectory through it.
     """
 
     reward: float
     reward_extra: Mapping[str, Any] = field(default_factory=dict)
     advantages: Sequence[float] | None = None
+    entropies: Sequence[float] | None = None
 
 
 def tree_from_rows(
@@ -133,14 +136,14 @@ def tree_record(
         extra_stats: Statistics beside the tree's own.
 
     Raises:
-        ValueError: `scores` or some advantages have the wrong length, a number is not finite, a value does not fit
-            into JSON, or the trajectories contradict each other.
+        ValueError: `scores`, some advantages or entropies have the wrong length, a number is not finite, a value does
+            not fit into JSON, or the trajectories contradict each other.
     """
     if len(scores) != len(tree.trajectories):
         raise ValueError(f"prompt {tree.prompt_id}: {len(tree.trajectories)} trajectories and {len(scores)} scores")
     nodes: dict[int, NodeRecord] = {}
-    for trajectory in tree.trajectories:
-        _add_nodes(trajectory.nodes, nodes, decode=decode, piece=piece)
+    for trajectory, score in zip(tree.trajectories, scores, strict=True):
+        _add_nodes(trajectory, nodes, decode=decode, piece=piece, entropies=score.entropies)
     return TreeRecord(
         version=VERSION,
         step=step,
@@ -168,14 +171,17 @@ def tree_record(
 
 
 def _add_nodes(
-    path: Sequence[Node],
+    trajectory: Trajectory,
     nodes: dict[int, NodeRecord],
     *,
     decode: Callable[[Sequence[int]], str],
     piece: Callable[[int], str] | None,
+    entropies: Sequence[float] | None,
 ) -> None:
+    if entropies is not None and len(entropies) != trajectory.length:
+        raise ValueError(f"a trajectory of {trajectory.length} tokens has {len(entropies)} entropies")
     parent, start = None, 0
-    for depth, node in enumerate(path, start=1):
+    for depth, node in enumerate(trajectory.nodes, start=1):
         if node.id not in nodes:
             nodes[node.id] = NodeRecord(
                 id=node.id,
@@ -186,6 +192,7 @@ def _add_nodes(
                 tokens=tuple(node.tokens),
                 pieces=None if piece is None else tuple(piece(token) for token in node.tokens),
                 log_probs=tuple(node.log_probs),
+                entropies=None if entropies is None else tuple(entropies[start : start + node.length]),
                 observed=node.observed,
                 weight_versions=node.weight_versions,
             )

@@ -1,5 +1,6 @@
 """Writing and reading records, one per line."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,28 @@ class DumpError(ValueError):
 def record_line(record: TreeRecord) -> str:
     """The record as one line of JSON, with its line feed. Numbers come back exactly."""
     return record.model_dump_json() + "\n"
+
+
+def dump_files(place: Path) -> dict[int, Path]:
+    """The files of dumped trees of a training, by step, from the first.
+
+    Args:
+        place: Its ``run_dir``, or the folder ``trees`` in it.
+
+    Raises:
+        DumpError: There is no such folder, or no dumped tree in it.
+    """
+    if not place.is_dir():
+        raise DumpError(f"{place} is no folder; name a run's run_dir, or a file of dumped trees")
+    found = {
+        int(match[1]): path
+        for folder in (place / "trees", place)
+        for path in folder.glob("step_*.jsonl")
+        if (match := re.fullmatch(r"step_(\d+)\.jsonl", path.name))
+    }
+    if not found:
+        raise DumpError(f"{place} holds no trees (trees/step_N.jsonl); a training with treepo.dump_trees=N writes them")
+    return dict(sorted(found.items()))
 
 
 def read_records(path: Path) -> Iterator[TreeRecord]:
@@ -42,7 +65,7 @@ def _read_line(line: bytes, place: str) -> TreeRecord:
     for problem in problems:
         if problem["loc"] == ("version",):
             found = "none" if problem["type"] == "missing" else repr(problem["input"])
-            raise DumpError(f"{place}: format version {found}, this viewer reads {VERSION}")
+            raise DumpError(f"{place}: format version {found}, this viewer reads 2 to {VERSION}")
     problem = problems[0]
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")

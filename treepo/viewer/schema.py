@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from treepo.tree import FinishReason, Node, NodePath, Trajectory, Tree, TreeStats
 
-VERSION = 3
+VERSION = 4
 """Rises whenever a reader of the format has to change."""
 
 
@@ -49,6 +49,8 @@ class NodeRecord(_Part):
         tokens: Token ids, shape [n] with n >= 1.
         pieces: The text of every token, shape [n]; None where it was not asked for.
         log_probs: Log-probability of each token when it was sampled, shape [n].
+        entropies: Entropy in nats of the distribution that each token was drawn from, by the trainer's weights before
+            the step's update, shape [n]; None where the trainer computed none.
         observed: How many of the tokens, the last ones, an environment or a tool wrote.
         weight_versions: First and last version of the weights that sampled it.
     """
@@ -61,6 +63,7 @@ class NodeRecord(_Part):
     tokens: tuple[int, ...] = Field(min_length=1)
     pieces: tuple[str, ...] | None = None
     log_probs: tuple[float, ...]
+    entropies: tuple[float, ...] | None = None
     observed: int = Field(default=0, ge=0)
     weight_versions: tuple[int, int]
 
@@ -97,7 +100,7 @@ class TreeRecord(_Part):
     """One prompt's tree.
 
     Attributes:
-        version: Of the format; in version 2 nothing is observed.
+        version: Of the format; in version 2 nothing is observed, before version 4 there are no entropies.
         step: The training step.
         prompt: The root.
         nodes: Every node once, parents before their children.
@@ -105,7 +108,7 @@ class TreeRecord(_Part):
         stats: What growing the tree took: the fields of `treepo.tree.TreeStats`, and whatever the trainer adds.
     """
 
-    version: Literal[2, 3]
+    version: Literal[2, 3, 4]
     step: int
     prompt: PromptRecord
     nodes: tuple[NodeRecord, ...]
@@ -175,6 +178,8 @@ def _check_node(node: NodeRecord, known: Mapping[int, NodeRecord]) -> None:
         raise ValueError(f"node {node.id} occurs twice")
     if len(node.log_probs) != len(node.tokens):
         raise ValueError(f"node {node.id} has {len(node.tokens)} tokens and {len(node.log_probs)} log_probs")
+    if node.entropies is not None and len(node.entropies) != len(node.tokens):
+        raise ValueError(f"node {node.id} has {len(node.tokens)} tokens and {len(node.entropies)} entropies")
     if node.observed >= len(node.tokens):
         raise ValueError(f"node {node.id} has {len(node.tokens)} tokens, none of which the model wrote")
     if node.pieces is not None and len(node.pieces) != len(node.tokens):

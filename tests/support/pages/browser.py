@@ -67,6 +67,10 @@ class Tab:
         """All that the browser has told about this page so far."""
         return [event for event in self._pipe.events if event.get("sessionId") == self._session]
 
+    def forget(self) -> None:
+        """Drops the events so far."""
+        self._pipe.events = [event for event in self._pipe.events if event.get("sessionId") != self._session]
+
 
 class _Pipe:
     """Messages end with a zero byte. The browser ends when the pipe does."""

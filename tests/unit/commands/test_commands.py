@@ -84,7 +84,6 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --widht 3", "No such option: --widht; see treepo train --help"),
         ("launch train --lost_limit 3", "No such option: --lost_limit (Possible options: --join-limit, --lost-limit, "),
         ("launch", "Missing command; see treepo launch --help"),
-        ("view trees.jsonl", "Missing option '--out' / '-o'; see treepo view --help"),
         ("train --preset cpu_quikstart", "--preset cpu_quikstart is not a preset; there are: cpu_quickstart, "),
         ("eval --preset avg17", "--preset avg17 is not a preset; there are: avg16, "),
         ("quickstart run_dir=x", "run_dir is refused here; choose the place of the result folders with --out"),

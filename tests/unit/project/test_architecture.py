@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     # verl loads it, and it loads nothing of ours before verl has what is added to.
     "plugin": {"verl"},
     "launch": {"start", "verl", "evaluation"},
-    "evaluation": {"rollout", "advantage", "tree"},
+    "evaluation": {"rollout", "advantage", "tree", "viewer"},
     "verl": {"rollout", "environment", "advantage", "packing", "viewer", "tree", "evaluation"},
     **{name: set() for name in GROUND},
 }

@@ -20,11 +20,9 @@ from treepo.viewer import (
     TreeRecord,
     read_records,
     record_line,
-    render_page,
     tree_from_rows,
     tree_record,
 )
-from treepo.viewer.layout import lay_out
 
 Grow = Callable[..., Tree]
 Describe = Callable[..., TreeRecord]
@@ -71,7 +69,7 @@ def test_a_record_holds_what_the_trainer_knows(grow: Grow, describe: Describe) -
         piece=lambda token: f"[{token}]",
         extra_stats={"seconds": 0.5},
     )
-    assert (record.version, record.step) == (3, 3)
+    assert (record.version, record.step) == (4, 3)
     assert record.prompt.model_dump() == {
         "uid": "uid-1",
         "text": "<user>?",
@@ -146,8 +144,9 @@ def test_values_of_numpy_and_torch_become_plain(grow: Grow, tmp_path: Path) -> N
         ({"ground_truth": object()}, "ground_truth is a object, which JSON cannot hold"),
         ({"scores": [Scores(reward=float("nan"))] * 6}, "finite"),
         ({"scores": [Scores(reward=0.0, advantages=[1.0])] * 6}, "tokens has 1 advantages"),
+        ({"scores": [Scores(reward=0.0, entropies=[1.0])] * 6}, "tokens has 1 entropies"),
     ],
-    ids=["scores", "ground_truth", "reward", "advantages"],
+    ids=["scores", "ground_truth", "reward", "advantages", "entropies"],
 )
 def test_what_cannot_be_dumped_is_refused(
     grow: Grow, describe: Describe, change: dict[str, Any], complaint: str
@@ -211,7 +210,7 @@ def two_nodes() -> dict[str, Any]:
     path = {"node_ids": [1, 2], "node_lengths": [2, 2]}
     leaf = {"path": path, "reason": "eos", "finish_step": 2, "from_fallback": False, "reward": 1.0}
     return {
-        "version": 3,
+        "version": 4,
         "step": 0,
         "prompt": {"uid": "u", "text": "?", "tokens": [5]},
         "nodes": [
@@ -261,19 +260,29 @@ def test_what_was_observed_is_kept_apart_and_has_no_part_in_the_advantage() -> N
     record = tree_record(tree, step=0, scores=scores, decode=str)
     assert record.trajectories[0].advantages == (0.5, 0.25)
     assert record.tree().trajectories == (talk,)
-    (run,) = lay_out(record)
-    assert [block.advantage for block in run.blocks] == [0.5, 0.25]
-    assert run.leaves[0].advantage == pytest.approx((2 * 0.5 + 0.25) / 3)
-    page = render_page([record], title="talk")
-    assert page.count('<i class="o"') == 2
-    assert "4 tokens, the last 2 observed" in page
 
 
-def test_a_record_of_the_version_without_observations_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_record_of_a_version_before_reads(tmp_path: Path, version: int) -> None:
     file = tmp_path / "trees.jsonl"
-    file.write_text(json.dumps({**two_nodes(), "version": 2}) + "\n")
+    file.write_text(json.dumps({**two_nodes(), "version": version}) + "\n")
     (record,) = read_records(file)
-    assert [node.observed for node in record.nodes] == [0, 0]
+    assert [(node.observed, node.entropies) for node in record.nodes] == [(0, None), (0, None)]
+
+
+def test_a_node_has_the_entropies_of_the_first_trajectory_through_it(grow: Grow, tmp_path: Path) -> None:
+    tree = grow(1)
+    scores = [
+        Scores(reward=0.0, entropies=[100.0 * number + position for position in range(leaf.length)])
+        for number, leaf in enumerate(tree.trajectories)
+    ]
+    record = again(tree_record(tree, step=0, scores=scores, decode=lambda tokens: "x"), tmp_path)
+    first = {}
+    for number, leaf in enumerate(tree.trajectories):
+        for node, place in leaf.path.spans():
+            first.setdefault(node, tuple(100.0 * number + position for position in range(place.start, place.stop)))
+    assert {node.id: node.entropies for node in record.nodes} == first
+    assert len(first) < sum(len(leaf.nodes) for leaf in tree.trajectories), "some are shared"
 
 
 def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -293,8 +302,8 @@ def _path(ids: list[int], lengths: list[int]) -> Callable[[dict[str, Any]], None
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (_set("version", 1), "line 2: format version 1, this viewer reads 3"),
-        (lambda record: record.pop("version"), "line 2: format version none, this viewer reads 3"),
+        (_set("version", 1), "line 2: format version 1, this viewer reads 2 to 4"),
+        (lambda record: record.pop("version"), "line 2: format version none, this viewer reads 2 to 4"),
         (_set("nodes.1.tokens", [1, "2"]), "line 2: nodes.1.tokens.1: Input should be a valid integer"),
         (_set("nodes.1.tokens", []), "line 2: nodes.1.tokens: "),
         (_set("extra", 1), "line 2: extra: Extra inputs are not permitted"),
@@ -305,6 +314,7 @@ def _path(ids: list[int], lengths: list[int]) -> Callable[[dict[str, Any]], None
         (_set("nodes.1.start", 3), "line 2: node 2 has depth 2 and start 3, by its parent 2 and 2"),
         (_set("nodes.1.depth", 1), "line 2: node 2 has depth 1 and start 2, by its parent 2 and 2"),
         (_set("nodes.0.log_probs", [-0.5]), "line 2: node 1 has 2 tokens and 1 log_probs"),
+        (_set("nodes.0.entropies", [0.5]), "line 2: node 1 has 2 tokens and 1 entropies"),
         (_set("nodes.1.observed", 2), "line 2: node 2 has 2 tokens, none of which the model wrote"),
         (_set("nodes.0.pieces", ["a"]), "line 2: node 1 has 2 tokens and 1 pieces"),
         (_path([1, 3], [2, 2]), "line 2: trajectory 0 names node 3, which is not there"),

@@ -5,8 +5,10 @@ each other without a pause. What is stored is never generated again.
 """
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 
 from treepo.config import TreePOConfig
 from treepo.evaluation.ask.benchmarks import Question
@@ -19,6 +21,7 @@ from treepo.evaluation.keep.records import Call, Sample, repeats_itself
 from treepo.evaluation.keep.store import RunWriter
 from treepo.rewards.judge import Judge
 from treepo.rewards.scoring import judge_response
+from treepo.tree import NodePath
 
 
 async def evaluate(
@@ -257,7 +260,15 @@ class _Loop:
             path=response.path,
             tree=0 if response.path is None else index // self._writer.plan.per_seed,
             from_fallback=response.from_fallback,
+            node_ends=None if response.path is None else self._node_ends(response.tokens, response.path, text),
         )
+
+    def _node_ends(self, tokens: Sequence[int], path: NodePath, text: str) -> tuple[int, ...]:
+        """Where each node ends in the text; a character whose bytes two nodes share is the second one's."""
+        decoded = (str(self._work.decode(tokens[: place.stop])) for _, place in path.spans())
+        alike = (len(os.path.commonprefix([part, text])) for part in decoded)  # noqa: RUF071 - characters are meant
+        ends = accumulate(alike, max)
+        return (*tuple(ends)[:-1], len(text))
 
     def _judged(self, question: Question, text: str) -> tuple[bool, str | None, str]:
         """Whether a response is right, its answer, and what decided."""

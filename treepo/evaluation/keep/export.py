@@ -35,6 +35,7 @@ COLUMNS = pa.schema(
         ("path", _PATH),
         ("tree", pa.int32()),
         ("from_fallback", pa.bool_()),
+        ("node_ends", pa.list_(pa.int32())),
     ]
 )
 

@@ -62,6 +62,8 @@ class Sample:
         path: The way through the tree; None for independent samples.
         tree: Number of the tree among its question's, from 0, one per seed: node ids are unique within one tree only.
         from_fallback: Whether it grew out of a fallback.
+        node_ends: Characters of the response up to the end of each node of the path, shape [nodes]; None for
+            independent samples, and in runs of before they were kept.
 
     Raises:
         ValueError: Lengths contradict each other, a number is negative, or a log-probability is not finite.
@@ -86,6 +88,7 @@ class Sample:
     path: NodePath | None = None
     tree: int = 0
     from_fallback: bool = False
+    node_ends: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         name = f"{self.benchmark} {self.question} sample {self.index}"
@@ -98,6 +101,12 @@ class Sample:
                 raise ValueError(f"{name}: a log-probability is not finite")
         if self.path is not None and self.path.length != self.tokens:
             raise ValueError(f"{name}: nodes of {self.path.length} tokens for {self.tokens} tokens")
+        if self.node_ends is not None:
+            nodes = 0 if self.path is None else len(self.path.node_ids)
+            if len(self.node_ends) != nodes or list(self.node_ends) != sorted(self.node_ends):
+                raise ValueError(f"{name}: ends {self.node_ends} for {nodes} nodes")
+            if self.node_ends and self.node_ends[-1] != len(self.response):
+                raise ValueError(f"{name}: nodes end at character {self.node_ends[-1]} of {len(self.response)}")
 
     @property
     def key(self) -> tuple[str, str, int]:

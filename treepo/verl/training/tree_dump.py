@@ -21,6 +21,8 @@ _FIELDS = [
     "rollout_log_probs",
     "rm_scores",
     "advantages",
+    # Absent where rollout log-probs stand for the old ones (algorithm.rollout_correction.bypass_mode).
+    "entropy",
     "extra_fields",
     "reward_model",
 ]
@@ -65,6 +67,7 @@ def _record(uid: str, places: Sequence[int], columns: dict[str, list[Any]], step
     extras = [columns["extra_fields"][place] for place in places]
     fields: list[TreeFields] = [extra["treepo"] for extra in extras]
     stats = next(entry["tree_stats"] for entry in fields if entry["tree_stats"] is not None)
+    entropies = columns.get("entropy")
     turn_stats = next((entry["turn_stats"] for entry in fields if entry["turn_stats"] is not None), None)
     tree = tree_from_rows(
         prompt_id=uid,
@@ -92,6 +95,7 @@ def _record(uid: str, places: Sequence[int], columns: dict[str, list[Any]], step
                 reward=sum(columns["rm_scores"][place]),
                 reward_extra=extra.get("reward_extra_info", {}),
                 advantages=columns["advantages"][place],
+                entropies=None if entropies is None else entropies[place],
             )
             for place, extra in zip(places, extras, strict=True)
         ],

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,13 @@ def test_log_probs_are_stored_when_asked_for(tmp_path: Path, judge: Judge) -> No
     run(tmp_path, judge, ScriptedGenerator(), work(log_probs=True))
     found = list(StoredRun(tmp_path).samples("sums", log_probs=True))
     assert all(sample.log_probs == (-0.5,) * sample.tokens for sample in found)
+
+
+def test_trees_keep_where_their_nodes_end_in_the_text(tmp_path: Path, judge: Judge) -> None:
+    run(tmp_path, judge, ScriptedGenerator())
+    # A token is one character here.
+    for sample in stored(tmp_path):
+        assert sample.node_ends == (None if sample.path is None else tuple(accumulate(sample.path.node_lengths)))
 
 
 def test_the_shares_of_overlapping_calls_sum_to_the_accelerators_time() -> None:
