@@ -152,7 +152,7 @@ def _known(**values: Any) -> dict[str, object]:
 
 
 def _rounded(values: Sequence[float] | None) -> list[float] | None:
-    return None if values is None else [_round(value) for value in values]
+    return None if values is None else [round(value, _DIGITS) for value in values]
 
 
 def _round(value: float) -> float:

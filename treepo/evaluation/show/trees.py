@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from pydantic import JsonValue
 
 from treepo.evaluation.keep.records import Sample
 from treepo.evaluation.keep.store import StoredRun
@@ -52,9 +53,14 @@ def _tree(group: str, uid: str, samples: Sequence[_Kept]) -> ShownTree:
         assert leaf is not None, "a response has a node"
         trajectories.append(_trajectory(sample, leaf))
     first = samples[0][0]
-    truths = first.truths[0] if len(first.truths) == 1 else list(first.truths)
+    truths: list[JsonValue] = [*first.truths]
     return ShownTree(
-        group=group, uid=uid, prompt=first.prompt, ground_truth=truths, nodes=nodes, trajectories=trajectories
+        group=group,
+        uid=uid,
+        prompt=first.prompt,
+        ground_truth=truths[0] if len(truths) == 1 else truths,
+        nodes=nodes,
+        trajectories=trajectories,
     )
 
 

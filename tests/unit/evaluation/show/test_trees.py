@@ -1,6 +1,7 @@
 """The trees of an evaluation as the viewer gets them: shared nodes once, with their own text where it was kept."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation_run import plan, sample, tree_sample, write_run
@@ -84,6 +85,6 @@ def test_trees_of_several_seeds_are_apart_and_samplings_follow_the_plan(tmp_path
         ({"node_ends": (3, 9)}, "nodes end at character 9 of 7"),
     ],
 )
-def test_ends_of_nodes_that_do_not_fit_the_response_are_refused(fields: dict[str, object], complaint: str) -> None:
+def test_ends_of_nodes_that_do_not_fit_the_response_are_refused(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         tree_sample(0, [(1, 2), (2, 2)], response="one two", **fields)
