@@ -35,8 +35,12 @@ const QUANTITIES = {
   },
 };
 
+const parsed = new Map();
+
+/** Red, green and blue of a colour as #rrggbb. */
 function channels(colour) {
-  return [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16));
+  if (!parsed.has(colour)) parsed.set(colour, [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16)));
+  return parsed.get(colour);
 }
 
 /** The colour at a place of a ramp, from 0 to 1. */

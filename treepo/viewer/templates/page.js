@@ -40,7 +40,7 @@ function start() {
 
   function describe() {
     const { tree } = shown;
-    const facts = [`${tree.trajectories.length} trajectories`, `${tree.nodes.length - 1} nodes`, `uid ${index.rows[shown.row][ROW.uid]}`];
+    const facts = [`${tree.trajectories.length} trajectories`, `${tree.nodes.length - 1} nodes`, `id ${index.rows[shown.row][ROW.uid]}`];
     if (tree.truth !== null) facts.unshift(`ground truth ${tree.truth}`);
     at("tree-facts").textContent = visible(facts.join(" · "));
     const stats = Object.entries(tree.stats).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`);

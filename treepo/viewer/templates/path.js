@@ -50,8 +50,8 @@ function nodeTexts(node, trajectory, quantity, shade) {
   return texts;
 }
 
-function nodePart(tree, node, { selected, trajectory, scale, shade, select }) {
-  const part = element("section", "", `segment${node === selected ? " selected" : ""}`);
+function nodePart(tree, node, { trajectory, scale, shade, select }) {
+  const part = element("section", "", "segment");
   part.dataset.node = node.number;
   const colour = scale.colour(node.values[scale.quantity]);
   if (colour) part.style.borderLeftColor = colour;
@@ -69,21 +69,20 @@ function nodePart(tree, node, { selected, trajectory, scale, shade, select }) {
   return part;
 }
 
-function promptPart(tree, selected, select) {
-  const part = element("details", "", `segment prompt${selected.parent ? "" : " selected"}`);
+function promptPart(tree) {
+  const part = element("details", "", "segment prompt");
   part.dataset.node = 0;
-  part.open = selected.parent === null || tree.prompt.length < 400;
+  part.open = tree.prompt.length < 400;
   part.append(element("summary", "prompt"), element("div", tree.prompt, "text"));
-  part.addEventListener("dblclick", () => select(tree.nodes[0]));
   return part;
 }
 
 /** What is known of a node, or of the whole tree for the prompt, and of the trajectory that is read. */
 function factsOf(tree, node, trajectory) {
   const facts = [];
-  for (const [quantity, { name, signed }] of Object.entries(QUANTITIES)) {
+  for (const [quantity, { short, signed }] of Object.entries(QUANTITIES)) {
     const known = tree.nodes.some((other) => other.values[quantity] !== null);
-    facts.push(fact(name, known ? number(node.values[quantity], signed) : "not kept"));
+    facts.push(fact(short, known ? number(node.values[quantity], signed) : "not kept"));
   }
   if (node.versions) facts.push(fact("weights", [...new Set(node.versions)].join(" to ")));
   const ended = trajectory.reason.replaceAll("_", " ");
@@ -92,32 +91,45 @@ function factsOf(tree, node, trajectory) {
   return facts;
 }
 
-/** Shows a trajectory with one of its nodes selected. */
+let written = null;
+
+/** Shows a trajectory with one of its nodes selected; the text is made anew where trajectory or colours are other ones. */
 function showPath(tree, { selected, trajectory, scale, select }) {
+  const at = (id) => document.getElementById(id);
+  if (written?.trajectory !== trajectory || written.scale !== scale) {
+    written = { trajectory, scale };
+    writePath(tree, { trajectory, scale, select });
+  }
+  at("facts").replaceChildren(...factsOf(tree, selected, trajectory));
+  for (const part of at("segments").querySelectorAll(".segment")) part.classList.toggle("selected", Number(part.dataset.node) === selected.number);
+  const chosen = at("segments").querySelector(".selected");
+  if (!chosen) return;
+  if (!selected.parent) chosen.open = true;
+  const [box, frame] = [chosen.getBoundingClientRect(), at("segments").getBoundingClientRect()];
+  if (box.top < frame.top || box.bottom > frame.bottom) at("segments").scrollTop += box.top - frame.top - 40;
+}
+
+function writePath(tree, { trajectory, scale, select }) {
   const at = (id) => document.getElementById(id);
   const range = tokenRange(trajectory, scale.quantity);
   const shade = range && ((value) => (value === null ? null : mixed(scale.stops, (value - range[0]) / (range[1] - range[0] || 1))));
-  const [number_, all] = [trajectory.number + 1, tree.trajectories.length];
-  at("path-title").textContent = `Trajectory ${number_} of ${all}${trajectory.fallback ? ", from a fallback" : ""}`;
-  at("facts").replaceChildren(...factsOf(tree, selected, trajectory));
-  const [low, high] = range ?? [];
+  const origin = trajectory.fallback ? ", from a fallback" : "";
+  at("path-title").textContent = `Trajectory ${trajectory.number + 1} of ${tree.trajectories.length}${origin}`;
   at("token").textContent = range
-    ? `Tokens are shaded from ${number(low)} to ${number(high)}; point at one for its numbers.`
+    ? `Tokens are shaded from ${number(range[0])} to ${number(range[1])}; point at one for its numbers.`
     : "Point at a token for its numbers.";
-  const parts = [promptPart(tree, selected, select)];
+  const parts = [promptPart(tree)];
   const talks = tree.nodes.some((node) => node.observed);
   let turn = 1;
   for (const node of trajectory.path) {
     if (talks && (!node.parent.parent || node.parent.observed)) parts.push(element("h3", `turn ${turn++}`));
-    if (trajectory.text === undefined) parts.push(nodePart(tree, node, { selected, trajectory, scale, shade, select }));
+    if (trajectory.text === undefined) parts.push(nodePart(tree, node, { trajectory, scale, shade, select }));
   }
   if (trajectory.text !== undefined) {
     parts.push(element("p", "Where nodes begin in the text was not kept; this is the whole response.", "note"), element("div", trajectory.text, "text"));
   }
   at("segments").replaceChildren(...parts);
-  const chosen = at("segments").querySelector(".selected");
-  const [box, frame] = [chosen?.getBoundingClientRect(), at("segments").getBoundingClientRect()];
-  if (box && (box.top < frame.top || box.bottom > frame.bottom)) at("segments").scrollTop += box.top - frame.top - 40;
+  at("segments").scrollTop = 0;
 }
 
 /** The numbers of a token, as one line. */
