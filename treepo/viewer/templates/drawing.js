@@ -13,7 +13,7 @@ function shape(tag, attributes, ...inside) {
 /** What a screen reader says of a node, and what hovering shows. */
 function nodeWords(tree, node) {
   const parts = node.parent
-    ? [`node ${node.id}`, `depth ${node.depth}`, `tokens ${node.start} to ${node.start + node.length - 1}`]
+    ? [`node ${node.id}`, `depth ${node.depth}`, tokenSpan(node)]
     : ["prompt"];
   if (node.observed) parts.push(`the last ${node.observed} observed`);
   parts.push(`${node.through.length} of ${tree.trajectories.length} trajectories`);
@@ -44,8 +44,8 @@ function drawTree(tree, place, { byTokens, select }) {
   const x = (value) => left + prompt + value;
   const y = (node) => top + (node.row + 0.5) * line;
   const forked = (node) => node.parent && node.parent.children.length > 1;
-  const links = shape("g", { class: "links" });
-  const bars = shape("g", {});
+  const links = shape("g", { role: "none" });
+  const bars = shape("g", { role: "none" });
   const parts = new Map();
   for (const node of tree.nodes) {
     const begin = node.parent ? x(node.left) + (forked(node) ? gap : 1) : left;

@@ -37,13 +37,14 @@ function promptList(index, { select, trees }) {
   }
 
   function line(place) {
-    const row = index.rows[shown[place]];
+    const chosen = shown[place];
+    const row = index.rows[chosen];
     const made = element("div", "", "line");
-    made.id = `row-${shown[place]}`;
+    made.id = `row-${chosen}`;
     made.setAttribute("role", "option");
     made.setAttribute("aria-setsize", shown.length);
     made.setAttribute("aria-posinset", place + 1);
-    made.setAttribute("aria-selected", shown[place] === selected);
+    made.setAttribute("aria-selected", chosen === selected);
     made.style.top = `${place * LINE}px`;
     const share = element("span", "", "share");
     if (row[ROW.accuracy] !== null) {
@@ -52,7 +53,7 @@ function promptList(index, { select, trees }) {
       share.append(right);
     }
     made.append(element("span", promptWords(index, row), "words"), share, describe(row));
-    made.addEventListener("click", () => select(made.id.slice(4) * 1));
+    made.addEventListener("click", () => select(chosen));
     return made;
   }
 

@@ -110,6 +110,12 @@ function nodeText(node) {
   return node.text ?? node.pieces?.join("") ?? null;
 }
 
+/** Where the tokens of a node are in the response. */
+function tokenSpan(node) {
+  const last = node.start + node.length - 1;
+  return last === node.start ? `token ${last}` : `tokens ${node.start} to ${last}`;
+}
+
 /** Lines of the drawing: every leaf one of its own, other nodes the middle of their children's. */
 function layRows(tree) {
   let taken = 0;

@@ -15,7 +15,7 @@ function start() {
   }
 
   /** Shows the tree of a row, and of it the node and the trajectory of an address, or the prompt and the first one. */
-  async function open(row, { node = 0, trajectory = 0, focus = false } = {}) {
+  async function open(row, { node = 0, trajectory = 0 } = {}) {
     shown.row = row;
     list.mark(row);
     const { [ROW.piece]: piece, [ROW.place]: place, [ROW.group]: group } = index.rows[row];
@@ -35,7 +35,6 @@ function start() {
     if (!at("quantity").value) at("quantity").value = ["advantage", "accuracy", "reward"].find((name) => scaleOf(found, name, "light").range) ?? "logProb";
     describe();
     draw();
-    if (focus) shown.drawing.mark(shown.node, shown.trajectory, true);
   }
 
   function describe() {

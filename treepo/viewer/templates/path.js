@@ -61,7 +61,7 @@ function nodePart(tree, node, { trajectory, scale, shade, select }) {
   name.addEventListener("click", () => select(node));
   const count = node.through.length;
   const shared = element("span", count > 1 ? `shared by ${count} of ${tree.trajectories.length}` : "its own", count > 1 ? "shared" : "");
-  head.append(name, element("span", `depth ${node.depth} · tokens ${node.start} to ${node.start + node.length - 1}`), shared);
+  head.append(name, element("span", `depth ${node.depth} · ${tokenSpan(node)}`), shared);
   if (node.children.length > 1) head.append(element("span", `● forks into ${node.children.length}`));
   if (node.fallbackBegins) head.append(element("span", "↺ fallback begins"));
   if (scale.range) head.append(element("span", `${scale.short} ${number(node.values[scale.quantity], scale.signed)}`));

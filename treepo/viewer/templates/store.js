@@ -15,13 +15,17 @@ async function unpack(base64) {
 
 /** A piece from its file. A script and no request, since pages that are opened as files may make none. */
 function readFile(piece) {
+  const script = document.createElement("script");
   return new Promise((resolve, reject) => {
-    const script = document.createElement("script");
     awaited.set(piece, resolve);
     script.src = `pieces/${piece}.js`;
     script.addEventListener("error", () => reject(new Error(`pieces/${piece}.js, which belongs to this page, cannot be read`)));
     document.head.append(script);
-  }).finally(() => awaited.delete(piece));
+  }).finally(() => {
+    awaited.delete(piece);
+    // Or the browser would keep the text of every piece.
+    script.remove();
+  });
 }
 
 /** Trees by number of piece and place. Unpacked pieces are kept; the longest unused one goes first. */
