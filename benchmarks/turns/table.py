@@ -1,4 +1,4 @@
-"""The stored measurements, and the tables that docs/multi_turn.md shows of them."""
+"""The stored measurements, and the tables that docs/multi_turn_measured.md shows of them."""
 
 import json
 from collections.abc import Sequence

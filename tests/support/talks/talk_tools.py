@@ -1,5 +1,6 @@
 """Tools of verl's for tests: a function and a class, as a user would write them."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -71,3 +72,11 @@ class Counter(BaseTool):
 
     async def release(self, instance_id: str, **kwargs: Any) -> None:
         Counter.open -= 1
+
+
+class Waiter(Counter):
+    """Answers after a minute."""
+
+    async def execute(self, instance_id: str, parameters: dict[str, Any], **kwargs: Any) -> Any:
+        await asyncio.sleep(60)
+        return await super().execute(instance_id, parameters, **kwargs)

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 from collections.abc import Callable
+from inspect import isfunction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,14 +61,16 @@ class ScriptedClient:
 
 def tools(*names: str) -> list[Any]:
     """Tools of ``tests/support/talk_tools.py``, by name."""
-    schema = OpenAIFunctionToolSchema.model_validate(
-        {
-            "type": "function",
-            "function": {"name": "count", "description": "Counts.", "parameters": {"type": "object", "properties": {}}},
-        }
-    )
 
-    known = {**FUNCTION_TOOL_REGISTRY, "count": talk_tools.Counter(config={}, tool_schema=schema)}
+    def schema(name: str) -> OpenAIFunctionToolSchema:
+        function = {"name": name, "description": "Counts.", "parameters": {"type": "object", "properties": {}}}
+        return OpenAIFunctionToolSchema.model_validate({"type": "function", "function": function})
+
+    known = {
+        **FUNCTION_TOOL_REGISTRY,
+        "count": talk_tools.Counter(config={}, tool_schema=schema("count")),
+        "wait": talk_tools.Waiter(config={}, tool_schema=schema("wait")),
+    }
     return [known[name] for name in names]
 
 
@@ -86,16 +89,16 @@ def _composed(folder: Path) -> DictConfig:
 
 
 def talk(
-    kind: Any, script: Script, folder: Path, *overrides: str, tools: list[Any] | None = None, **fields: Any
+    kind: Any, model: Script | Any, folder: Path, *overrides: str, tools: list[Any] | None = None, **fields: Any
 ) -> Any:
-    """Runs an agent loop, made as verl's worker makes it, on one row."""
+    """Runs an agent loop, made as verl's worker makes it, on one row; the model is a script, or verl's client."""
     config: Any = OmegaConf.merge(_composed(folder), OmegaConf.from_dotlist(list(overrides)))
 
     async def run() -> Any:
         # verl's loops take hold of the event loop that they are made in.
         loop = kind(
             trainer_config=DictConfigWrap(config),
-            server_manager=ScriptedClient(script),
+            server_manager=ScriptedClient(model) if isfunction(model) else model,
             tokenizer=TOKENIZER,
             processor=None,
             dataset_cls=RLHFDataset,

@@ -43,5 +43,5 @@ def test_a_path_that_runs_ahead_waits_for_its_own_tool_alone() -> None:
 
 
 def test_the_page_shows_what_is_stored() -> None:
-    page = (ROOT / "docs/multi_turn.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/multi_turn_measured.md").read_text(encoding="utf-8")
     assert page_tables(read()) in page

@@ -117,6 +117,20 @@ def test_a_failure_ends_the_path_or_the_tree_where_that_is_asked_for(model: Path
         grow(model, script, "fail", options=("treepo.environment.on_error=fail",))
 
 
+def test_a_tree_that_fails_releases_the_tools_whose_calls_still_run(model: Path) -> None:
+    Counter.most_open = 0
+    options = ("treepo.environment.on_error=fail", "treepo.initial_divergence=[2,2]")
+    with pytest.raises(RolloutError, match=r"a tool failed: fail"):
+        grow(
+            model,
+            lambda last, number: call("wait") if number == 1 else call("fail", words=1),
+            "wait",
+            "fail",
+            options=options,
+        )
+    assert (Counter.most_open, Counter.open) == (1, 0)
+
+
 def test_a_picture_fails_the_tree_in_one_line(model: Path) -> None:
     with pytest.raises(RolloutError, match=r"tool draw answered with a picture or a film: trees of turns read text"):
         grow(model, always(call("draw")), "draw")
