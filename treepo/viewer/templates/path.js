@@ -86,7 +86,7 @@ function factsOf(tree, node, trajectory) {
   }
   if (node.versions) facts.push(fact("weights", [...new Set(node.versions)].join(" to ")));
   const ended = trajectory.reason.replaceAll("_", " ");
-  facts.push(fact("trajectory ends", trajectory.finishStep === undefined ? ended : `${ended}, in step ${trajectory.finishStep} of its tree`));
+  facts.push(fact("ended", trajectory.finishStep === undefined ? ended : `${ended}, step ${trajectory.finishStep}`));
   for (const [name, value] of Object.entries(trajectory.fields)) facts.push(fact(name, value ?? "none"));
   return facts;
 }
