@@ -84,6 +84,18 @@ def law(text: str, longest: int) -> LengthLaw | None:
     raise ValueError(f"lengths {text!r} are not known; there are model, full, memoryless, lognormal:SPREAD")
 
 
+def draw_prompt_lengths(draw: random.Random, *, count: int, mean: int, block_size: int) -> list[int]:
+    """Lengths of prompts that are no multiples of a block, as real ones.
+
+    Args:
+        draw: Draws them.
+        count: How many.
+        mean: Tokens of a prompt, in the mean.
+        block_size: Tokens of a KV block.
+    """
+    return [max(1, mean + draw.randint(-block_size // 2, block_size // 2)) for _ in range(count)]
+
+
 class DrawnLengths:
     """An engine whose answers end at drawn lengths.
 

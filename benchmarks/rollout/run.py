@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.rollout.cell import Arm, Cell, Grown, Measured, mean_context
 from benchmarks.rollout.engine import Engine
-from benchmarks.rollout.lengths import DrawnLengths, LengthLaw, law
+from benchmarks.rollout.lengths import DrawnLengths, LengthLaw, draw_prompt_lengths, law
 from treepo.config import load_config
 from treepo.rollout import grow_tree
 from treepo.verl.rollout.portable_engine import PortableEngine
@@ -50,11 +50,8 @@ def _prompts(engine: Engine, cell: Cell, seed: int) -> list[list[int]]:
     if engine.prompts is not None:
         return [engine.prompts[index % len(engine.prompts)] for index in range(cell.prompts)]
     draw = random.Random(f"prompts {seed}")
-    # Lengths that are no multiples of a block, as real ones.
-    lengths = [
-        cell.prompt_length + draw.randint(-engine.block_size // 2, engine.block_size // 2) for _ in range(cell.prompts)
-    ]
-    return [draw.choices(engine.words, k=max(1, length)) for length in lengths]
+    lengths = draw_prompt_lengths(draw, count=cell.prompts, mean=cell.prompt_length, block_size=engine.block_size)
+    return [draw.choices(engine.words, k=length) for length in lengths]
 
 
 async def _run(engine: Engine, cell: Cell, arm: Arm, prompts: list[list[int]], seed: str) -> Measured:

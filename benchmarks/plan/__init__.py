@@ -1,0 +1,1 @@
+"""What a training step costs on paper: tokens, requests, KV blocks, FLOPs and bytes."""
