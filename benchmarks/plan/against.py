@@ -31,7 +31,7 @@ _TITLE = re.compile(
     r"divergence (?P<most>\d+) (?P<budget>\w+), lengths (?P<lengths>\S+), (?P<slots>\d+) slots\*\*$"
 )
 _REPEATS = (1, 2, 3)
-COUNTS = ("generated", "computed", "cached", "requests")
+COUNTS: tuple[str, ...] = ("generated", "computed", "cached", "requests")
 """What both sides count, in the order of the rollout's tables."""
 
 
@@ -83,7 +83,7 @@ def rollout_counts(page: Path = _DOCS / "rollout_tables.md") -> Iterator[Rollout
             )
         elif cell is not None and cell.lengths != "model" and line.startswith(("| (a) ", "| (d) ")):
             words = [word.strip().replace(",", "") for word in line.strip("|").split("|")]
-            numbers = dict(zip(COUNTS, map(int, words[3:7]), strict=True))
+            numbers: dict[str, int] = dict(zip(COUNTS, map(int, words[3:7]), strict=True))
             yield RolloutCount(cell=cell, arm=words[0], measured=numbers, context=int(words[9]))
 
 
