@@ -94,6 +94,21 @@ def test_the_index_says_what_the_list_shows(tmp_path: Path) -> None:
     }
 
 
+def test_fields_of_a_reward_function_are_text(tmp_path: Path) -> None:
+    values = {"score": 1 / 3, "acc": True, "pred": "7", "none": None, "list": [1.0, "é"], "count": 3}
+    tree = small_tree()
+    tree = replace(tree, trajectories=[replace(leaf, fields=values) for leaf in tree.trajectories])
+    (found,) = trees_of(write_page([tree], tmp_path / "p.html", title="run").page)
+    assert found["trajectories"][0]["fields"] == {
+        "score": "0.333333",
+        "acc": "true",
+        "pred": "7",
+        "none": None,
+        "list": '[1.0, "é"]',
+        "count": "3",
+    }
+
+
 def test_a_long_prompt_is_listed_by_its_ends_and_is_whole_with_its_tree(tmp_path: Path) -> None:
     long = "begin " + "x" * 3000 + " end"
     page = write_page([small_tree(question=long), small_tree("u2")], tmp_path / "p.html", title="run").page

@@ -3,6 +3,7 @@
 A question's independent samples are shown as one tree that forks at its prompt and nowhere else.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,12 +18,12 @@ from treepo.viewer import ShownNode, ShownTrajectory, ShownTree
 
 _Kept = tuple[Sample, np.ndarray | None]
 """A sample without its log-probs, and those packed: they are most of a run."""
-_Trees = dict[tuple[str, int], list[_Kept]]
-"""By question and number of the tree."""
+_Trees = dict[tuple[int, str], list[_Kept]]
+"""By number of the tree and question."""
 
 
 def shown_trees(run: StoredRun) -> Iterator[ShownTree]:
-    """The trees of a run, by benchmark, sampling, question and number of the tree.
+    """The trees of a run, by benchmark, sampling, number of the tree and question.
 
     Raises:
         ConfigError: A line of the run is damaged.
@@ -31,11 +32,18 @@ def shown_trees(run: StoredRun) -> Iterator[ShownTree]:
         grown: dict[str, _Trees] = {label: defaultdict(list) for label in run.plan.samplings}
         for sample in run.samples(benchmark, log_probs=True):
             packed = None if sample.log_probs is None else np.array(sample.log_probs, dtype=np.float32)
-            grown[sample.sampling][sample.question, sample.tree].append((replace(sample, log_probs=None), packed))
+            grown[sample.sampling][sample.tree, sample.question].append((replace(sample, log_probs=None), packed))
         for label, trees in grown.items():
-            for (question, number), samples in sorted(trees.items()):
-                uid = f"{question}, tree {number}" if run.plan.seeds > 1 and samples[0][0].path else question
-                yield _tree(f"{benchmark}, {label}", uid, sorted(samples, key=lambda one: one[0].index))
+            for (number, question), samples in sorted(trees.items(), key=lambda one: (one[0][0], _counted(one[0][1]))):
+                # A question has a tree per seed.
+                several = run.plan.seeds > 1 and samples[0][0].path is not None
+                group = f"{benchmark}, {label}, tree {number}" if several else f"{benchmark}, {label}"
+                yield _tree(group, question, sorted(samples, key=lambda one: one[0].index))
+
+
+def _counted(question: str) -> list[str | int]:
+    """Sorts ids as people count: q9 before q10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", question)]
 
 
 def _tree(group: str, uid: str, samples: Sequence[_Kept]) -> ShownTree:

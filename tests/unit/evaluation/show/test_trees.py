@@ -71,10 +71,15 @@ def test_trees_of_several_seeds_are_apart_and_samplings_follow_the_plan(tmp_path
     assert [(tree.group, tree.uid) for tree in shown_trees(run)] == [
         ("sums, independent", "q0"),
         ("sums, independent", "q1"),
-        ("sums, tree d=2", "q0, tree 0"),
-        ("sums, tree d=2", "q0, tree 1"),
+        ("sums, tree d=2, tree 0", "q0"),
+        ("sums, tree d=2, tree 1", "q0"),
     ]
-    assert write_page(shown_trees(run), tmp_path / "view", title="run").groups == 2
+    assert write_page(shown_trees(run), tmp_path / "view", title="run").groups == 3
+
+
+def test_questions_follow_each_other_as_people_count(tmp_path: Path) -> None:
+    run = stored(tmp_path, *(sample(question) for question in ("q10", "7", "q9", "q", "10")))
+    assert [tree.uid for tree in shown_trees(run)] == ["7", "10", "q", "q9", "q10"]
 
 
 @pytest.mark.parametrize(
