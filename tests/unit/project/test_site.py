@@ -53,6 +53,13 @@ def test_files_beside_the_pages_are_in_the_site(site: Path) -> None:
     assert "word_order.py" in (site / "files/recipe/own_task/index.html").read_text(encoding="utf-8")
 
 
+def test_the_notebook_is_a_page_with_its_pictures(site: Path) -> None:
+    page = (site / "notebooks/one_tree.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img[^>]* src="([^"]+)"', page)
+    assert len(pictures) == 3
+    assert [name for name in pictures if not (site / "notebooks" / name).is_file()] == []
+
+
 def test_the_reference_has_the_codes_docstrings_and_every_option(site: Path) -> None:
     sampler = (site / "reference/treepo.tree.html").read_text(encoding="utf-8")
     assert 'id="treepo.tree.TreeSampler.receive"' in sampler
