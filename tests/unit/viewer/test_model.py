@@ -1,6 +1,7 @@
 """What the page computes of a tree: values, places, colours, neighbours, and which prompts a filter leaves."""
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def test_scales_have_a_middle_of_zero_for_advantages_and_the_ends_of_the_tree_fo
     ]
 
 
+def test_a_tree_of_small_advantages_is_pale() -> None:
+    tree = small_tree()
+    leaves = [replace(leaf, advantages=[0.01] * len(leaf.advantages or ())) for leaf in tree.trajectories]
+    scale = "scaleOf(tree, 'advantage', 'light')"
+    assert evaluate(f"[{scale}.range, {scale}.colour(0.01)]", replace(tree, trajectories=leaves)) == [
+        [-1, 1],
+        "rgb(219 225 232)",
+    ]
+
+
 def test_every_leaf_has_a_line_and_nodes_reach_from_left_to_right_by_their_tokens() -> None:
     assert evaluate("[layRows(tree), tree.nodes.map((node) => node.row)]") == [3, [1, 1, 0, 1, 1, 2]]
     left_right = "(layRows(tree), layColumns(tree, 700, %s, 20), tree.nodes.map((node) => [node.left, node.right]))"
@@ -149,12 +160,15 @@ def test_responses_are_searched_across_nodes() -> None:
 
 
 def test_numbers_and_characters_that_mislead_are_readable() -> None:
-    assert evaluate("[number(null), number(-0.5), number(0.25, true), number(12345.6), number(2), number(0)]") == [
+    assert evaluate(
+        "[number(null), number(-0.5), number(0.25, true), number(12345.6), number(2), number(0), number(-0.0001, true)]"
+    ) == [
         "none",
         "−0.5",
         "+0.25",
         "12346",
         "2",
+        "0",
         "0",
     ]
     text = "a\n\tb\u202ec\x00d\ud800e\u200df"

@@ -14,7 +14,8 @@ const DEPTH = {
 const QUANTITIES = {
   advantage: {
     name: "advantage", short: "advantage", ramp: SPREAD, signed: true,
-    range: (values) => { const most = Math.max(...values.map(Math.abs)); return [-most, most]; },
+    // At least to 1, so that a tree without a difference that counts is pale.
+    range: (values) => { const most = Math.max(1, ...values.map(Math.abs)); return [-most, most]; },
     absent: "no advantages: they are computed in training, and were not kept here",
   },
   accuracy: {

@@ -22,8 +22,8 @@ function visible(text) {
 /** A number for people: three decimals, a real minus sign, a sign where asked for. */
 function number(value, signed = false) {
   if (value === null || value === undefined) return "none";
-  const words = Math.abs(value) >= 1000 ? Math.round(value).toString() : value.toFixed(3).replace(/\.?0+$/, "");
-  return (signed && value > 0 ? `+${words}` : words).replace("-", "−");
+  const words = Math.abs(value) >= 1000 ? Math.round(value).toString() : value.toFixed(3).replace(/\.?0+$/, "").replace(/^-0$/, "0");
+  return (signed && words > 0 ? `+${words}` : words).replace("-", "−");
 }
 
 /** Entry of a trajectory's advantages for the node at a place of its path: the mean over what the model wrote. */
