@@ -1,12 +1,10 @@
 """Each patch of the CPU platform still fits what it patches, and is still needed."""
 
 import inspect
-import os
-import subprocess
-import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, packages_distributions
 
 import pytest
+from fresh_process import run_fresh
 
 CPU = {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda", "VERL_USE_EXTERNAL_MODULES": "treepo.verl.cpu"}
 
@@ -15,18 +13,15 @@ def source(thing: object) -> str:
     return inspect.getsource(thing)  # type: ignore[arg-type]
 
 
-def run(code: str, **environment: str) -> str:
+def run(code: str, *, patched: bool = True) -> str:
     """Runs code in a process of its own: the patches change the process they are applied in."""
-    plain = {name: value for name, value in os.environ.items() if name not in CPU}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**plain, **environment}, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
+    return run_fresh(code, without=list(CPU), environment=CPU if patched else {}).out.strip()
 
 
 def test_verl_has_no_cpu_platform_of_its_own() -> None:
-    names = run("from verl.plugin.platform import PlatformRegistry as r; print(sorted(r.registered_names()))")
+    names = run(
+        "from verl.plugin.platform import PlatformRegistry as r; print(sorted(r.registered_names()))", patched=False
+    )
     assert "cpu" not in names
 
 
@@ -34,7 +29,6 @@ def test_verl_loads_the_platform_through_its_own_door() -> None:
     printed = run(
         "import verl; from verl.plugin.platform import get_platform as g; p = g(); "
         "print(type(p).__name__, p.device_name, p.current_device(), p.communication_backend_name())",
-        **CPU,
     )
     assert printed.endswith("PlatformCPU cpu cpu gloo")
 
@@ -43,7 +37,6 @@ def test_the_platform_answers_everything_that_verl_may_ask() -> None:
     printed = run(
         "import verl; from verl.plugin.platform import PlatformBase, get_platform; "
         "print(sorted(PlatformBase.__abstractmethods__ - set(dir(get_platform()))))",
-        **CPU,
     )
     assert printed.endswith("[]")
 
@@ -61,16 +54,16 @@ def test_torch_refuses_the_doubled_backend_and_the_patch_mends_it() -> None:
         "d.init_process_group('cpu:gloo,cpu:gloo', init_method='tcp://127.0.0.1:0', rank=0, world_size=1); "
         "print(d.get_backend())"
     )
-    with pytest.raises(AssertionError, match=r"(?i)duplicate"):
-        run(start)
-    assert run("import verl; " + start, **CPU).endswith("gloo")
+    with pytest.raises(Exception, match=r"(?i)duplicate"):
+        run(start, patched=False)
+    assert run("import verl; " + start).endswith("gloo")
 
 
 @pytest.mark.skipif("vllm" in packages_distributions().get("vllm", ()), reason="the GPU set has a distribution vllm")
 def test_verl_asks_for_the_version_of_a_distribution_named_vllm() -> None:
-    assert run("import verl; from importlib.metadata import version; print(version('vllm'))", **CPU).endswith("+cpu")
-    with pytest.raises(AssertionError, match="PackageNotFoundError"):
-        run("from importlib.metadata import version; version('vllm')")
+    assert run("import verl; from importlib.metadata import version; print(version('vllm'))").endswith("+cpu")
+    with pytest.raises(PackageNotFoundError):
+        run("from importlib.metadata import version; version('vllm')", patched=False)
 
 
 def test_verl_pins_the_offloaded_reference_model() -> None:
@@ -79,7 +72,6 @@ def test_verl_pins_the_offloaded_reference_model() -> None:
     assert "CPUOffloadPolicy(pin_memory=True)" in source(transformer_impl)
     printed = run(
         "import verl; from torch.distributed.fsdp import CPUOffloadPolicy as p; print(p(pin_memory=True).pin_memory)",
-        **CPU,
     )
     assert printed.endswith("False")
 
@@ -98,6 +90,5 @@ def test_vllms_cpu_linear_layers_drop_their_weight_unless_replaced() -> None:
         "utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)\n"
         "layer.weight.data.zero_()\n"
         "print(float(layer.cpu_linear(torch.ones(1, 64), layer.weight, None).sum()))",
-        **CPU,
     )
     assert kept.endswith("0.0")

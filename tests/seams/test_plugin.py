@@ -7,13 +7,13 @@ import importlib
 import inspect
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import verl
+from fresh_process import run_fresh
 from installed_plugin import GROUP, entry_points, install_metadata
 
 from treepo import plugin
@@ -58,17 +58,9 @@ print(json.dumps({
 def answer(code: str, python_path: str, *, as_on_a_gpu: bool = False, **environment: str) -> Any:
     """What a fresh process prints last; without our platform for CPUs, which imports more of ours, where asked."""
     ours = ("VERL_USE_EXTERNAL_MODULES", "VERL_PLATFORM") if as_on_a_gpu else ()
-    inherited = {name: value for name, value in os.environ.items() if name not in ours}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd="/",
-        env={**inherited, "PYTHONPATH": python_path, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "TreePO could not add" not in done.stderr, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    printed = run_fresh(code, path=python_path.split(os.pathsep), without=ours, environment=environment)
+    assert "TreePO could not add" not in printed.err, printed.err
+    return json.loads(printed.last)
 
 
 @pytest.fixture(scope="module")
