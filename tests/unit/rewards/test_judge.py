@@ -134,7 +134,7 @@ def test_an_expression_that_eats_memory_is_stopped_by_the_limit(make_judge: Call
 
 
 def test_a_process_that_dies_of_memory_is_a_crash_and_costs_one_answer(make_judge: Callable[..., Judge]) -> None:
-    judge = make_judge(timeout=60.0, memory=96 << 20)
+    judge = make_judge(timeout=60.0, memory=16 << 20)
     questions = [("x+1", "1+x"), ("7", BLOATED), ("x+1", "x+2"), ("x+2", "2+x")]
     rulings = judge.rule_all(questions)
     assert [correct for correct, _ in rulings] == [True, False, False, True]
