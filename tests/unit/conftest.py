@@ -14,9 +14,11 @@ from typing import Any
 import omegaconf.base
 import pytest
 from hydra._internal import config_loader_impl
-from hydra._internal.defaults_list import DefaultsList, Overrides, ResultDefault, create_defaults_list
+from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import ResultDefault
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.grammar_parser import parse
 
 from treepo.config.presets import CONFIG_DIR
 
@@ -74,7 +76,7 @@ def files_are_composed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load))
         # Trees that are only walked.
-        patch.setattr(omegaconf.base, "parse", functools.cache(omegaconf.base.parse))
+        patch.setattr(omegaconf.base, "parse", functools.cache(parse))
         patch.setattr(config_loader_impl, "create_defaults_list", defaults_of)
         patch.setattr(config_loader_impl.ConfigLoaderImpl, "_compose_config_from_defaults_list", compose)
         yield
