@@ -7,8 +7,9 @@
 #             transformers alone; within 6 minutes
 #   engine    verl's FSDP2 engine and the packed one on the same rows: tests, exactness, seconds; Qwen2 and Qwen3. Needs
 #             verl and Ray's client, not vLLM; within 8 minutes
-#   rollout   vLLM in bfloat16 with CUDA graphs and its flash attention: the engines' contract suite, a small benchmark,
-#             four training steps, and that vLLM serves what was trained; within 15 minutes
+#   rollout   vLLM: the engines' contract suite in float32 without graphs, which bounds every log-prob; a small benchmark in
+#             bfloat16 with CUDA graphs and flash attention; four training steps, and that vLLM serves what was trained;
+#             within 15 minutes
 #
 #   Without a stage all three run, one after the other. A stage says what it took, and ends its steps at its limit.
 #   --wheels DIR   installs the wheels of a folder, without resolving, into a folder of its own over what the machine's
