@@ -121,7 +121,7 @@ def measure(cell: Cell, *, width: int, trees: int, seed: int) -> tuple[Errors, f
 def prefix_errors(
     leaves: Leaves, world: World, means: Sequence[torch.Tensor], values: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean less value of every prefix that goes on.
+    """Mean less value of every prefix that continues.
 
     Returns:
         By scope: the tree and the error of every prefix.
@@ -131,11 +131,11 @@ def prefix_errors(
     lengths = leaves.forest.depths.numpy()
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {scope: [] for scope in SCOPES}
     for segments, level in enumerate(leaves.forest.levels[:depth]):
-        # One trajectory stands for its subgroup, all of which goes on: none ends where others do not.
+        # One trajectory stands for its subgroup, all of which continues: none ends where others do not.
         first = level.members.numpy()[np.unique(level.groups.numpy(), return_index=True)[1]]
         off = means[segments].numpy() - values[segments, walks[first, segments] + depth]
-        goes_on, shared = lengths[first] > segments, level.sizes.numpy() > 1
-        kept = {"prompt": goes_on} if segments == 0 else {"shared": goes_on & shared, "all below": goes_on}
+        continues, shared = lengths[first] > segments, level.sizes.numpy() > 1
+        kept = {"prompt": continues} if segments == 0 else {"shared": continues & shared, "all below": continues}
         for scope, which in kept.items():
             found[scope].append((leaves.trees[first][which], off[which]))
     nothing = (np.zeros(0, dtype=np.int64), np.zeros(0))

@@ -4,7 +4,7 @@
 
 A response has some lines, every line some places where a slip may happen, and is wrong where one did. So the right
 gradient is known: the chance to slip must fall, at every line. What an estimator makes of it is measured per prompt, as
-the gradient with respect to the logit of a slip, and told by its mean over its standard deviation, the signal: one over
+the gradient with respect to the logit of a slip, and reported as its mean over its standard deviation, the signal: one over
 its square is the number of prompts whose mean gradient is as large as its noise. No model and no engine; the trees are
 grown by the real sampler, and the advantages are the estimators' own.
 """
@@ -246,7 +246,7 @@ def _signal(values: np.ndarray) -> float:
 
 
 def table(measured: Sequence[tuple[Arm, Credit]]) -> str:
-    """The page's table; the first arm is the one that others are told by."""
+    """The page's table; the first arm is the one that others are relative to."""
     head = ["sampling and credit", "tokens per prompt", "signal", "signal² per token"]
     head += [f"line {line + 1}" for line in range(max(LINES))]
     rows = [

@@ -36,7 +36,7 @@ class Case:
 
 
 def why(case: Case) -> str:
-    """Why two verdicts differ, told by what each of them read."""
+    """Why two verdicts differ, classified by what each of them read."""
     # What lighteval could parse stands before the text that it found: a text alone was not parsed.
     parsed, truth_parsed = len(case.theirs.answers) > 1, len(case.theirs.truths) > len(case.truths)
     if case.theirs.right:

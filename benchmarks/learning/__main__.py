@@ -44,7 +44,7 @@ def run(
     ),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs that are missing and stop")] = False,
 ) -> None:
-    """Makes the runs that are missing, one at a time, and reports; the same command goes on where it was stopped."""
+    """Makes the runs that are missing, one at a time, and reports; the same command resumes where it was stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         chosen = choose(_names(arms))
@@ -66,7 +66,7 @@ def run(
         runner = TrainingRunner(prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
         failed = run_missing(keys, results, runner, tell=console.print)
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with the run that was cut off")
+        console.print("interrupted; the same command resumes the run that was cut off")
         raise typer.Exit(130) from None
     except WarmStartFailed as error:
         console.print(f"error: {error}")

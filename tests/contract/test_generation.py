@@ -1,4 +1,4 @@
-"""An evaluation on verl's servers: samples, trees, and a run that is killed and goes on."""
+"""An evaluation on verl's servers: samples, trees, and a run that is killed and resumes."""
 
 import asyncio
 import json
@@ -126,7 +126,7 @@ def stored(folder: Path) -> dict[tuple[str, str, int], Sample]:
     return {sample.key: sample for sample in StoredRun(folder).samples("sums", log_probs=True)}
 
 
-def test_a_run_that_is_killed_goes_on_without_loss_or_repetition(
+def test_a_run_that_is_killed_resumes_without_loss_or_repetition(
     stack: Stack,
     generator: ServerGenerator,
     setup: Setup,

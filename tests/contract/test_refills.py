@@ -125,7 +125,7 @@ def test_prompts_up_to_the_bound_are_sent_off_in_every_step(model: Path, monkeyp
         assert len(stage.sent) == 12 * step
 
 
-def test_without_a_bound_a_step_goes_on_until_enough_groups_differ(
+def test_without_a_bound_a_step_continues_until_enough_groups_differ(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound = "algorithm.filter_groups.max_num_gen_batches=0"

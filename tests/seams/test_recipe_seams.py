@@ -117,7 +117,7 @@ def test_mini_batches_are_taken_from_the_front_of_a_ranks_rows() -> None:
     )
 
 
-def test_an_interrupted_request_goes_on_inside_the_client() -> None:
+def test_an_interrupted_request_continues_inside_the_client() -> None:
     from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient
 
     assert "client_cls=FullyAsyncLLMServerClient" in source(PPOTrainerColocateAsync.get_llm_client)

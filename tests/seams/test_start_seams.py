@@ -28,7 +28,7 @@ def test_a_part_of_a_checkpoint_is_loaded_by_the_number_of_ranks(content: str, p
     assert f'"{content}" in self.checkpoint_load_contents' in source(BaseCheckpointManager)
 
 
-def test_the_step_to_go_on_from_is_found_in_three_ways() -> None:
+def test_the_step_to_resume_from_is_found_in_three_ways() -> None:
     text = source(PPOTrainer._load_checkpoint)
     for mode in ("disable", "auto", "resume_path"):
         assert f'self.config.trainer.resume_mode == "{mode}"' in text

@@ -109,7 +109,7 @@ class FallbackConfig(Group):
         "restarts at the root; null: segment_length.",
     )
     max_back: Annotated[int | None, ReadWith("cut", CutPosition.RANDOM)] = Field(
-        default=None, ge=1, description="Most windows that cut=random goes back; null: no limit."
+        default=None, ge=1, description="Maximum windows that cut=random cuts away; null: no limit."
     )
     min_windows: Annotated[int | None, ReadWith("candidates", FallbackCandidates.ANSWERED_MIN_WINDOWS, needed=True)] = (
         Field(

@@ -33,10 +33,10 @@ class RolloutConfig(Group):
     )
     seeded_requests: bool = Field(
         default=False,
-        description="Whether every request draws from its own seed, so that runs repeat; slower on accelerators.",
+        description="Whether every request samples with its own seed, so that runs repeat; slower on accelerators.",
     )
     poll_interval: float = Field(
-        default=2.0, gt=0, le=60, description="Seconds between the trainer's looks at the finished prompts."
+        default=2.0, gt=0, le=60, description="Seconds between two polls of the trainer for finished prompts."
     )
 
 
@@ -101,11 +101,11 @@ class EnvironmentConfig(Group):
     fork: EnvironmentFork = Field(default=EnvironmentFork.REPLAY, description="How the state behind a turn is copied.")
     timeout: float = Field(default=120.0, gt=0, description="Seconds for one call of an environment or a tool.")
     on_error: EnvironmentErrors = Field(
-        default=EnvironmentErrors.OBSERVATION, description="What becomes of a turn at which the environment fails."
+        default=EnvironmentErrors.OBSERVATION, description="What happens to a turn at which the environment fails."
     )
-    max_steps: int | None = Field(default=None, ge=1, description="Most steps in one prompt's tree; null: no limit.")
+    max_steps: int | None = Field(default=None, ge=1, description="Maximum steps in one prompt's tree; null: no limit.")
     max_open: int | None = Field(
-        default=None, ge=1, description="Most environments open in one agent-loop worker; null: no limit."
+        default=None, ge=1, description="Maximum environments open in one agent-loop worker; null: no limit."
     )
 
     @model_validator(mode="after")
@@ -131,8 +131,8 @@ class TreePOConfig(Group):
     PREFIX = "treepo"
 
     width: int = Field(default=16, ge=2, description="Trajectories per prompt.")
-    segment_length: int = Field(default=512, ge=1, description="Tokens per segment, at most.")
-    max_depth: int = Field(default=14, ge=1, description="Segments per trajectory, at most.")
+    segment_length: int = Field(default=512, ge=1, description="Maximum tokens per segment.")
+    max_depth: int = Field(default=14, ge=1, description="Maximum segments per trajectory.")
     max_divergence: Annotated[int, ReadWith("divergence.budget", DivergenceBudget.RANDOM, other=True)] = Field(
         default=2, ge=1, description="Children per path and step; budget=random draws them from random_range instead."
     )
@@ -141,14 +141,14 @@ class TreePOConfig(Group):
         description="Range [min, max] of the number of requests at the root; null: as many as a path has children.",
     )
     min_trajectory_length: int | None = Field(
-        default=None, ge=1, description="Finished trajectories with fewer tokens are dropped; null: none is."
+        default=None, ge=1, description="Finished trajectories with fewer tokens are dropped; null: none are."
     )
     max_dropped: Annotated[int, ReadWith("min_trajectory_length")] = Field(
-        default=256, ge=1, description="Dropped trajectories of one prompt above which it is an error."
+        default=256, ge=1, description="Maximum dropped trajectories of one prompt; more are an error."
     )
     seed: int = Field(default=0, ge=0, description="Run seed of every tree's random stream.")
     dump_trees: int = Field(
-        default=0, ge=0, description="Every how many steps the trees are written to `run_dir`/trees; 0: never."
+        default=0, ge=0, description="Interval in steps at which trees are written to `run_dir`/trees; 0: never."
     )
     divergence: DivergenceConfig = DivergenceConfig()
     fallback: FallbackConfig = FallbackConfig()

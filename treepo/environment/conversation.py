@@ -78,18 +78,18 @@ class Conversation:
         """
         state: ConversationState = turn.state
         left = None if self._max_turns is None else self._max_turns - turn.number
-        goes_on = turn.may_continue and left != 0
+        continues = turn.may_continue and left != 0
         text = self._decode(turn.tokens)
         reply = await self._branches.answer(
             state.branch,
             Turn(text=text, number=turn.number, last=turn.next_is_last or left == 1, seed=turn.seed),
-            step=goes_on,
+            step=continues,
         )
         after = ConversationState(
             branch=reply.state, messages=(*state.messages, {"role": "assistant", "content": text})
         )
         added = self._messages(reply, turn.number)
-        if reply.ended_by is not None or not goes_on or not added:
+        if reply.ended_by is not None or not continues or not added:
             return Answer(state=after, ended_by=self._end(reply, turn))
         tokens, replaced = await self._tokenise(after.messages, added, [*turn.prefix, *turn.tokens])
         return Answer(state=replace(after, messages=(*after.messages, *added)), tokens=tokens, replaced=replaced)

@@ -46,7 +46,7 @@ class EvaluationConfig(BaseModel):
     )
     data_dir: str = Field(default="data", description="Where `treepo data` put the sets.")
     max_questions: int | None = Field(
-        default=None, ge=1, description="Questions of each benchmark, from the first, for smoke runs; null: all."
+        default=None, ge=1, description="Number of questions per benchmark, from the first, for smoke runs; null: all."
     )
     n: int = Field(default=16, ge=1, description="Samples per question and seed; the trajectories of a tree.")
     seeds: int = Field(
@@ -55,11 +55,15 @@ class EvaluationConfig(BaseModel):
         description="Seeds, `seed` and those that follow it: `n` samples or a tree of each, so that reports show how "
         "much the score moves with the seed.",
     )
-    temperature: float = Field(default=0.6, ge=0, description="Of the draw; 0 is greedy.")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Share of the probability that is drawn from.")
-    top_k: int = Field(default=-1, ge=-1, description="Tokens that are drawn from, at least 1; -1: all.")
-    prompt_length: int = Field(default=2048, ge=1, description="Tokens of a prompt, at most; longer ones are left out.")
-    response_length: int = Field(default=16384, ge=1, description="Tokens of a response, at most.")
+    temperature: float = Field(default=0.6, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Nucleus sampling: probability mass of the tokens to sample from."
+    )
+    top_k: int = Field(
+        default=-1, ge=-1, description="Number of most likely tokens to sample from, at least 1; -1: all."
+    )
+    prompt_length: int = Field(default=2048, ge=1, description="Maximum tokens of a prompt; longer ones are left out.")
+    response_length: int = Field(default=16384, ge=1, description="Maximum tokens of a response.")
     chat_template: str | None = Field(
         default=None, description="A file with a Jinja template; null: the tokenizer's own."
     )
@@ -79,14 +83,14 @@ class EvaluationConfig(BaseModel):
     )
     seeded_requests: bool = Field(
         default=True,
-        description="Whether every request draws from its own seed, so that runs repeat; slower on accelerators.",
+        description="Whether every request samples with its own seed, so that runs repeat; slower on accelerators.",
     )
     deterministic: bool = Field(
         default=False,
         description="Whether vLLM computes the same whatever else is in the batch (verl's `rollout.full_determinism`); "
         "slower, and GPUs alone.",
     )
-    log_probs: bool = Field(default=False, description="Whether every token's log-probability is kept.")
+    log_probs: bool = Field(default=False, description="Whether every token's log-prob is stored.")
     nodes: int = Field(default=1, ge=1, description="Nodes; the launcher sets it to the scheduler's number.")
     accelerators_per_node: int = Field(default=1, ge=1, description="Accelerators of a node.")
     tensor_parallel_size: int = Field(default=1, ge=1, description="Accelerators of a server.")
@@ -94,19 +98,21 @@ class EvaluationConfig(BaseModel):
         default=None, ge=1, description="Servers over all nodes; null: as many as the accelerators hold."
     )
     gpu_memory_utilization: float = Field(
-        default=0.9, gt=0, le=1, description="Share of an accelerator's memory for weights and cache."
+        default=0.9, gt=0, le=1, description="Fraction of an accelerator's memory for weights and KV cache."
     )
     prompts_in_flight: int | None = Field(
-        default=None, ge=1, description="Prompts that are asked at a time; null: twice what fills the sequence slots."
+        default=None, ge=1, description="Prompts in flight at a time; null: twice what fills the sequence slots."
     )
-    judges: int = Field(default=4, ge=1, description="Processes that judge answers which reading cannot decide.")
+    judges: int = Field(
+        default=4, ge=1, description="Processes that judge answers which comparing texts cannot decide."
+    )
     reward_function: str | None = Field(
         default=None,
         description="`FILE.py:NAME` or `pkg://MODULE:NAME`, called as verl calls one, in place of the built-in scorer; "
         "null: that.",
     )
     reward_threshold: float = Field(
-        default=1.0, description="Least `acc`, or else score, of a right answer; for `reward_function`."
+        default=1.0, description="Lowest `acc` (without it, score) that counts as correct; for `reward_function`."
     )
     loggers: tuple[str, ...] = Field(
         default=(),
@@ -118,7 +124,7 @@ class EvaluationConfig(BaseModel):
         default=None, description="Name of the run for the loggers; null: the name of `run_dir`."
     )
     max_failures: int = Field(
-        default=16, ge=0, description="Prompts that may fail before the run ends; the same command asks them again."
+        default=16, ge=0, description="Prompts that may fail before the run ends; the same command retries them."
     )
 
     @model_validator(mode="after")

@@ -131,7 +131,7 @@ def running_cluster(model: Path, *, servers: int) -> Iterator[DictConfig]:
 
 @contextmanager
 def registered(replica: type) -> Iterator[None]:
-    """Makes verl start replicas of a class of its own."""
+    """Makes verl start replicas of the given class."""
     loader = RolloutReplicaRegistry._registry["vllm"]
     RolloutReplicaRegistry.register("vllm", lambda: replica)
     try:

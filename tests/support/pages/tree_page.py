@@ -1,4 +1,4 @@
-"""Trees for the viewer's tests: a small one whose numbers can be told by heart, hostile ones, and many."""
+"""Trees for the viewer's tests: a small one whose numbers can be computed by hand, hostile ones, and many."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -130,7 +130,7 @@ shop.prepare("aime_2024", "medqa", "deepscaler")
 
 
 @pytest.mark.parametrize("moment", ["write", "manifest.json"])
-def test_a_kill_leaves_whole_files_alone_and_the_next_run_goes_on(
+def test_a_kill_leaves_whole_files_alone_and_the_next_run_resumes(
     workshop: Workshop, tmp_path: Path, moment: str
 ) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), moment], cwd=ROOT, check=False)

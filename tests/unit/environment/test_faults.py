@@ -63,7 +63,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("kind", FAULTY)
-async def test_an_error_becomes_what_the_model_reads_and_the_talk_goes_on(kind: type[Adder]) -> None:
+async def test_an_error_becomes_what_the_model_reads_and_the_talk_continues(kind: type[Adder]) -> None:
     make = fresh(kind)
     scene = await scene_of(make, fork="replay", on_error="observation", timeout=0.5).grow()
     assert {trajectory.reason for trajectory in scene.tree.trajectories} == {FinishReason.MAX_DEPTH}

@@ -216,7 +216,7 @@ def begun(files: list[str], tmp_path: Path) -> list[str]:
     return words
 
 
-def test_a_dry_run_says_whether_the_run_that_is_there_would_go_on(
+def test_a_dry_run_says_whether_the_run_that_is_there_would_resume(
     begun: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert launched(*begun, "--dry-run") == 0

@@ -86,14 +86,14 @@ def test_a_stopped_terminal_loses_nobody(scene: Scene, monkeypatch: pytest.Monke
     reading, writing = os.pipe()
     shown: list[bytes] = []
 
-    def go_on() -> None:
+    def resume() -> None:
         time.sleep(1.5 + 2 * LOST)
         while data := os.read(reading, 1 << 16):
             shown.append(data)
 
     monkeypatch.setattr(head, "Child", child)
     scene.play(*joining(scene))
-    terminal = threading.Thread(target=go_on, daemon=True)
+    terminal = threading.Thread(target=resume, daemon=True)
     with os.fdopen(writing, "w") as stdout, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
         terminal.start()

@@ -164,7 +164,7 @@ def test_what_waits_to_be_read_is_no_silence(monkeypatch: pytest.MonkeyPatch) ->
     assert there.silent_for() == 30
 
 
-def test_beats_go_on_whatever_the_main_thread_does_and_end_with_the_connection() -> None:
+def test_beats_continue_whatever_the_main_thread_does_and_end_with_the_connection() -> None:
     here, there = pair()
     beats = Beats(limit=0.2)
     beats.add(here)

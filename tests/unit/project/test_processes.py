@@ -94,7 +94,7 @@ TALKS = (
 
 
 @pytest.mark.parametrize("shell", ['"$@" | head -1', '"$@" >/dev/full', '"$@" 2>&1 | head -1'])
-def test_a_process_whose_output_nobody_takes_goes_on_and_keeps_its_status(shell: str, tmp_path: Path) -> None:
+def test_a_process_whose_output_nobody_takes_continues_and_keeps_its_status(shell: str, tmp_path: Path) -> None:
     done = tmp_path / "done"
     found = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {shell}", "-", sys.executable, "-c", TALKS, str(done)],

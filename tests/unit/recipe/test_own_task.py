@@ -1,4 +1,4 @@
-"""The example of a task of one's own: its data, its reward behind verl's interface, its answer in a growing tree."""
+"""The example of a private task: its data, its reward behind verl's interface, its answer in a growing tree."""
 
 import asyncio
 from pathlib import Path

@@ -83,7 +83,7 @@ def test_keeping_the_request_gives_the_trees_of_resubmitting_every_segment(
     assert tree.stats.submitted <= again.stats.submitted
 
 
-async def test_a_path_goes_on_while_its_sibling_is_awaited() -> None:
+async def test_a_path_continues_while_its_sibling_is_awaited() -> None:
     decoder = ScriptedDecoder(branching=True, stop_chance=0.0)
     decoder.held = {1}
     growing = asyncio.create_task(grow_tree(make_sampler(), InEngine(decoder)))

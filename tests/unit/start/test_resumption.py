@@ -51,7 +51,7 @@ def run_dir(tmp_path: Path) -> Path:
 # --- going on
 
 
-def test_a_first_start_has_nothing_to_go_on_from(tmp_path: Path) -> None:
+def test_a_first_start_has_nothing_to_resume_from(tmp_path: Path) -> None:
     config = composed(tmp_path / "new")
     assert find_checkpoint(config) is None
     assert check_resumption(config) == []
@@ -240,7 +240,7 @@ def test_a_run_that_begins_anew_is_never_taken_for_the_one_before(run_dir: Path,
         check_resumption(composed(run_dir))
 
 
-def test_the_same_run_that_begins_anew_may_go_on_from_what_was_saved_before(run_dir: Path) -> None:
+def test_the_same_run_that_begins_anew_may_resume_from_what_was_saved_before(run_dir: Path) -> None:
     assert begin(composed(run_dir, "trainer.resume_mode=disable")) is None
     assert find_checkpoint(composed(run_dir)) is not None
 

@@ -77,7 +77,7 @@ def test_rows_that_nobody_trains_or_can_count_are_not_counted(tables: str, overr
     start(composed(tables, "data.train_batch_size=11", *overrides))
 
 
-def test_a_validation_that_goes_on_to_train_needs_its_batch(tables: str) -> None:
+def test_a_validation_that_continues_to_train_needs_its_batch(tables: str) -> None:
     with pytest.raises(ConfigError, match=r"data.train_batch_size=11"):
         start(composed(tables, "data.train_batch_size=11", "trainer.val_only=true", "trainer.val_before_train=false"))
 
@@ -101,7 +101,7 @@ def resumed(tables: str, tmp_path: Path) -> list[str]:
     return [tables, "data.train_batch_size=2", f"run_dir={tmp_path / 'run'}"]
 
 
-def test_a_run_goes_on_with_as_many_accelerators_however_they_are_spread(resumed: list[str], tmp_path: Path) -> None:
+def test_a_run_resumes_with_as_many_accelerators_however_they_are_spread(resumed: list[str], tmp_path: Path) -> None:
     start(composed(*resumed))
     saved(tmp_path / "run")
     start(composed(*resumed, *FOUR))

@@ -1,4 +1,4 @@
-"""What can work and is hardly meant is a warning with its remedy."""
+"""Configurations that run but are probably mistakes are warnings with their remedy."""
 
 from pathlib import Path
 

@@ -168,7 +168,7 @@ def _check_steps(sampler: TreeSampler, tree: Tree, history: list[Asked]) -> None
             depth[request.id] = 1 + depth[request.parent_request]
         assert depth[request.id] <= config.max_depth
     continued = [asked.request.parent_request for asked in history if asked.request.continues]
-    assert sorted(parent for parent in continued if parent is not None) == sorted(children), "goes on exactly once"
+    assert sorted(parent for parent in continued if parent is not None) == sorted(children), "continues exactly once"
     for step, asked in _steps(history):
         finished = sum(trajectory.finish_step < step for trajectory in tree.trajectories)
         active = {entry.request.parent_request for entry in asked if entry.request.parent_request is not None}

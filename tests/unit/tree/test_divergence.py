@@ -90,7 +90,7 @@ def test_the_share_of_finished_paths_passes_to_the_active_ones(
 
 
 @pytest.mark.parametrize("target", [4, 5, 6])
-def test_every_active_path_goes_on_even_beyond_the_target(target: int):
+def test_every_active_path_continues_even_beyond_the_target(target: int):
     assert total(active=5, width=target) == max(5, target)
 
 

@@ -98,7 +98,7 @@ def test_prompts_do_not_wait_for_each_other():
     assert [slow.receive(segment(request, "wxyz")) == [] for request in waiting] == [True, False]
 
 
-def test_a_path_that_goes_on_is_said_to_continue():
+def test_a_path_that_continues_is_said_to_continue():
     _, history = grow_with_history(make_sampler(), lambda request: "wxyz")
     assert [entry.request.continues for entry in history] == [False, False, True, False, True, False, *[True] * 4]
 

@@ -46,7 +46,7 @@ def test_boxed_needs_no_end_of_sequence():
     assert reason(answer="boxed", ended=True) is FinishReason.EOS
 
 
-def test_boxed_and_eos_goes_on_behind_a_box_until_the_end():
+def test_boxed_and_eos_continues_behind_a_box_until_the_end():
     assert reason(answer_complete=True) is None
     assert reason(answer_complete=True, ended=True) is FinishReason.ANSWERED
 

@@ -55,7 +55,7 @@ class Generator(Protocol):
 
         Args:
             prompt: The prompt.
-            seed: Of the draw, in [0, 2**63).
+            seed: Seed of the sampling, in [0, 2**63).
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How a question is put: the named templates word for word, a file of one's own, and what cannot be put."""
+"""How a question is put: the named templates word for word, a private file, and what cannot be put."""
 
 from pathlib import Path
 

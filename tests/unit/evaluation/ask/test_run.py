@@ -112,7 +112,7 @@ def test_a_run_that_lacks_one_of_two_trees_grows_that_one(tmp_path: Path, judge:
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 4, 11, 18, 19, 22])
-def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, judge: Judge, killed_after: int) -> None:
+def test_a_killed_run_resumes_without_loss_or_repetition(tmp_path: Path, judge: Judge, killed_after: int) -> None:
     whole = tmp_path / "whole"
     run(whole, judge, ScriptedGenerator())
     draw = random.Random(killed_after)
@@ -177,7 +177,7 @@ def test_a_tree_of_another_size_is_a_failure_and_none_of_it_is_stored(tmp_path: 
     assert {sample.sampling for sample in stored(tmp_path)} == {INDEPENDENT}
 
 
-def test_a_cancelled_run_ends_its_calls_and_goes_on(tmp_path: Path, judge: Judge) -> None:
+def test_a_cancelled_run_ends_its_calls_and_resumes(tmp_path: Path, judge: Judge) -> None:
     class Hanging(ScriptedGenerator):
         ended = 0
 

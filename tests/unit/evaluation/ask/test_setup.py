@@ -83,7 +83,7 @@ def test_a_smoke_run_asks_the_first_questions_and_says_so_in_the_plan(words: lis
         ),
     ],
 )
-def test_a_run_goes_on_with_the_same_options_alone(words: list[str], first: str, second: str, line: str) -> None:
+def test_a_run_resumes_with_the_same_options_alone(words: list[str], first: str, second: str, line: str) -> None:
     begin(checked(*words, first))
     begin(checked(*words, first))
     with pytest.raises(ConfigError) as refused:
@@ -92,7 +92,7 @@ def test_a_run_goes_on_with_the_same_options_alone(words: list[str], first: str,
     assert "\n" not in str(refused.value)
 
 
-def test_a_run_that_was_begun_before_these_options_goes_on(words: list[str]) -> None:
+def test_a_run_that_was_begun_before_these_options_resumes(words: list[str]) -> None:
     checked_setup = checked(*words)
     options = prepare(checked_setup, checked_setup.model.folder, Tokens()).plan.options
     assert not {"max_questions", "prompt_template", "reward_function", "model_revision"} & set(options)

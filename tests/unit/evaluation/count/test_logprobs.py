@@ -8,7 +8,7 @@ from evaluation_run import graded, plan, sample, tree_sample, write_run
 from treepo.evaluation import StoredRun
 from treepo.evaluation.count.logprobs import Spread, analyse_log_probs, bin_width
 
-# The root's node 1 forks into 2 and 3; 3 goes on alone as 4.
+# The root's node 1 forks into 2 and 3; 3 continues alone as 4.
 #   1: -1 -1   2: -5 -1   3: -3 -1   4: -2 -2
 TREE = (
     tree_sample(0, [(1, 2), (2, 2)], log_probs=(-1.0, -1.0, -5.0, -1.0)),
