@@ -4,9 +4,9 @@
 
 A response has some lines, every line some places where a slip may happen, and is wrong where one did. So the right
 gradient is known: the chance to slip must fall, at every line. What an estimator makes of it is measured per prompt, as
-the gradient with respect to the logit of a slip, and reported as its mean over its standard deviation, the signal: one over
-its square is the number of prompts whose mean gradient is as large as its noise. No model and no engine; the trees are
-grown by the real sampler, and the advantages are the estimators' own.
+the gradient with respect to the logit of a slip, and reported as its mean over its standard deviation, the signal:
+one over its square is the number of prompts whose mean gradient is as large as its noise. No model and no engine; the
+trees are grown by the real sampler, and the advantages are the estimators' own.
 """
 
 import argparse

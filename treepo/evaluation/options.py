@@ -56,12 +56,8 @@ class EvaluationConfig(BaseModel):
         "much the score moves with the seed.",
     )
     temperature: float = Field(default=0.6, ge=0, description="Sampling temperature; 0 is greedy.")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Nucleus sampling: probability mass of the tokens to sample from."
-    )
-    top_k: int = Field(
-        default=-1, ge=-1, description="Number of most likely tokens to sample from, at least 1; -1: all."
-    )
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling: probability mass to sample from.")
+    top_k: int = Field(default=-1, ge=-1, description="Number of likeliest tokens to sample from; -1: all.")
     prompt_length: int = Field(default=2048, ge=1, description="Maximum tokens of a prompt; longer ones are left out.")
     response_length: int = Field(default=16384, ge=1, description="Maximum tokens of a response.")
     chat_template: str | None = Field(
@@ -103,9 +99,7 @@ class EvaluationConfig(BaseModel):
     prompts_in_flight: int | None = Field(
         default=None, ge=1, description="Prompts in flight at a time; null: twice what fills the sequence slots."
     )
-    judges: int = Field(
-        default=4, ge=1, description="Processes that judge answers which comparing texts cannot decide."
-    )
+    judges: int = Field(default=4, ge=1, description="Processes that judge answers where comparing texts does not.")
     reward_function: str | None = Field(
         default=None,
         description="`FILE.py:NAME` or `pkg://MODULE:NAME`, called as verl calls one, in place of the built-in scorer; "

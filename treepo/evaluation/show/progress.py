@@ -68,7 +68,5 @@ class ConsoleProgress:
 
     def _line(self) -> None:
         if not self._console.is_terminal:
-            self.say(
-                f"evaluation: {self._label}: {self._done} of {self._total} samples, {self._right} correct since this start"
-            )
+            self.say(f"evaluation: {self._label}: {self._done} of {self._total} samples, {self._right} correct")
             self._shown = time.monotonic()
