@@ -58,11 +58,12 @@ def run(
         return
     # Only now: these take seconds to import.
     from benchmarks.learning.collect import TrainingRunner
+    from treepo.quickstart.lessons import Workings
     from treepo.quickstart.prepare import prepare
     from treepo.quickstart.warm_start import WarmStartFailed
 
     try:
-        prepared = prepare(cache, console=console, settings=WARM_START)
+        prepared = prepare(cache, console=console, lessons=Workings(WARM_START))
         runner = TrainingRunner(prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
         failed = run_missing(keys, results, runner, tell=console.print)
     except KeyboardInterrupt:

@@ -75,6 +75,7 @@ class TrainingRunner:
                 study=study_fingerprint(steps=self._steps),
                 steps=self._steps,
                 overrides=overrides,
+                held_out_samples=WARM_START.task.held_out * SAMPLES,
                 accuracy=self._evaluate(folder / "checkpoints", key.seed),
                 began=began,
                 wall=wall,
@@ -106,6 +107,7 @@ def read_result(
     study: str,
     steps: int,
     overrides: list[str],
+    held_out_samples: int,
     accuracy: Series,
     began: float,
     wall: float,
@@ -119,6 +121,7 @@ def read_result(
         study: Fingerprint of what all arms share.
         steps: Training steps it should have made.
         overrides: What was set.
+        held_out_samples: Samples behind every accuracy.
         accuracy: Held-out accuracy by step.
         began: When its process started, seconds since the epoch.
         wall: Seconds its process took.
@@ -129,7 +132,7 @@ def read_result(
         ValueError: A step is missing.
     """
     scalars = read_scalars(logs)
-    seconds = _steps_of(scalars, "timing_s/step", steps)
+    seconds = steps_of(scalars, "timing_s/step", steps)
     saving = scalars.get("timing_s/save_checkpoint", {})
     generated, contained = token_counts(scalars, steps)
     return RunResult(
@@ -139,15 +142,15 @@ def read_result(
         study=study,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         overrides=overrides,
-        held_out_samples=WARM_START.task.held_out * SAMPLES,
+        held_out_samples=held_out_samples,
         accuracy_steps=list(accuracy),
         accuracy=[round(value, 6) for value in accuracy.values()],
         tokens_generated=generated,
         tokens_in_trajectories=contained,
         fallback_share=_mean_of(scalars, "treepo/fallback/trajectory_share"),
-        reward=[round(value, 4) for value in _steps_of(scalars, "critic/score/mean", steps)],
+        reward=[round(value, 4) for value in steps_of(scalars, "critic/score/mean", steps)],
         seconds=[round(value - saving.get(step, 0.0), 3) for step, value in enumerate(seconds, start=1)],
-        seconds_by_part={part: round(fmean(_steps_of(scalars, f"timing_s/{part}", steps)[1:]), 3) for part in _PARTS},
+        seconds_by_part={part: round(fmean(steps_of(scalars, f"timing_s/{part}", steps)[1:]), 3) for part in _PARTS},
         start_up_seconds=round(_first_log(logs) - began - median(seconds[1:]), 1),
         wall_seconds=round(wall, 1),
         load_before=round(load_before, 2),
@@ -174,11 +177,11 @@ def token_counts(scalars: Mapping[str, Series], steps: int) -> tuple[list[int], 
     """
     if "treepo/tokens/generated" in scalars:
         names = ("treepo/tokens/generated", "treepo/tokens/discarded", "treepo/tokens/in_trajectories")
-        kept, discarded, contained = (list(map(round, _steps_of(scalars, name, steps))) for name in names)
+        kept, discarded, contained = (list(map(round, steps_of(scalars, name, steps))) for name in names)
         return [one + other for one, other in zip(kept, discarded, strict=True)], contained
-    totals = _steps_of(scalars, "perf/total_num_tokens", steps)
-    prompts = _steps_of(scalars, "prompt_length/mean", steps)
-    responses = _steps_of(scalars, "response_length/mean", steps)
+    totals = steps_of(scalars, "perf/total_num_tokens", steps)
+    prompts = steps_of(scalars, "prompt_length/mean", steps)
+    responses = steps_of(scalars, "response_length/mean", steps)
     counts = [
         round(total * response / (prompt + response))
         for total, prompt, response in zip(totals, prompts, responses, strict=True)
@@ -186,7 +189,12 @@ def token_counts(scalars: Mapping[str, Series], steps: int) -> tuple[list[int], 
     return counts, counts
 
 
-def _steps_of(scalars: Mapping[str, Series], name: str, steps: int) -> list[float]:
+def steps_of(scalars: Mapping[str, Series], name: str, steps: int) -> list[float]:
+    """A metric of every training step.
+
+    Raises:
+        ValueError: A step is missing.
+    """
     series = scalars.get(name, {})
     if list(series) != list(range(1, steps + 1)):
         raise ValueError(f"{name} is logged for steps {list(series)}, not for 1 to {steps}")

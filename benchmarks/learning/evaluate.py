@@ -10,9 +10,10 @@ import torch
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.utils import logging as transformers_logging
 
+from treepo.quickstart.lessons import prompt_tokens
 from treepo.quickstart.sampling import sample
+from treepo.quickstart.settings import WarmStartSettings
 from treepo.quickstart.task import DATA_SOURCE, held_out_chains
-from treepo.quickstart.warm_start import WarmStartSettings, prompt_tokens
 from treepo.rewards.math import compute_score
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from treepo.files.whole import write_text_whole
 
@@ -100,30 +101,38 @@ def save(folder: Path, result: RunResult) -> None:
     write_text_whole(result_path(folder, result.key), json.dumps(asdict(result), indent=1) + "\n")
 
 
-def load(path: Path) -> RunResult:
+Result = TypeVar("Result", bound=RunResult)
+
+
+def load(path: Path, kind: type[Result] = RunResult) -> Result:
     """Reads a result.
+
+    Args:
+        path: The file.
+        kind: What it holds.
 
     Raises:
         ValueError: The file is not a result of this version.
     """
     content = json.loads(path.read_text())
-    known = {field.name for field in fields(RunResult)}
+    known = {field.name for field in fields(kind)}
     if not isinstance(content, dict) or set(content) != known:
         raise ValueError(f"{path} is not a result of this version; move it away")
-    return RunResult(**content)
+    return kind(**content)
 
 
-def load_newest(folder: Path) -> tuple[list[RunResult], int]:
+def load_newest(folder: Path, kind: type[Result] = RunResult) -> tuple[list[Result], int]:
     """Reads the results to report on.
 
     Args:
         folder: Where they are kept.
+        kind: What its files hold.
 
     Returns:
         Those of the study that finished last and, per arm, of the fingerprint that did, by arm and seed; and how many
         others were left out.
     """
-    found = sorted((load(path) for path in folder.glob("*.json")), key=lambda result: result.finished)
+    found = sorted((load(path, kind) for path in folder.glob("*.json")), key=lambda result: result.finished)
     same = [result for result in found if result.study == found[-1].study]
     newest = {result.arm: result.fingerprint for result in same}
     kept = [result for result in same if result.fingerprint == newest[result.arm]]

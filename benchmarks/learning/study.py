@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.load import compose
+from treepo.quickstart.settings import WarmStartSettings
 from treepo.quickstart.task import TaskSettings
-from treepo.quickstart.warm_start import WarmStartSettings
 
 PRESET = "cpu_quickstart"
 BASELINE = "grpo"
@@ -208,9 +208,13 @@ def study_fingerprint(*, steps: int) -> str:
 
 
 def _digest(overrides: Sequence[str]) -> str:
-    config = OmegaConf.to_container(compose(PRESET, overrides))
+    return digest(compose(PRESET, overrides), model=WARM_START.key, samples=SAMPLES, version=_VERSION)
+
+
+def digest(composed: DictConfig, **named: str | int) -> str:
+    """Names a training's configuration, and what else decides its outcome."""
+    config = OmegaConf.to_container(composed)
     assert isinstance(config, dict)
     # How Ray is started, and where loggers write.
     del config["ray_kwargs"]
-    named = {"config": config, "model": WARM_START.key, "samples": SAMPLES, "version": _VERSION}
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:10]
+    return hashlib.sha256(json.dumps({"config": config, **named}, sort_keys=True).encode()).hexdigest()[:10]

@@ -5,11 +5,11 @@ import re
 from treepo.environment import Observation, Turn
 from treepo.rewards.boxed import last_boxed
 
-_SUM = re.compile(r"(\d+) ([+-]) (\d+)")
+_SUM = re.compile(r"(-?\d+) ([+-]) (\d+)")
 
 
 def calculate(expression: str) -> str:
-    """The result of ``a + b`` or ``a - b``, or what is wrong with it."""
+    """The result of ``a + b`` or ``a - b``, or that it is no sum."""
     found = _SUM.fullmatch(expression.strip())
     if found is None:
         return "no sum"

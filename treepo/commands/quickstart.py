@@ -23,6 +23,6 @@ def quickstart(
 
     Minutes on two CPU cores. A second call starts at once.
     """
-    from treepo.quickstart.run import run_quickstart
+    from treepo.quickstart.run import QUICKSTART, run_example
 
-    return run_quickstart(overrides or [], out=out, cache=cache, seed=seed)
+    return run_example(QUICKSTART, overrides or [], out=out, cache=cache, seed=seed)

@@ -39,6 +39,20 @@ class Step:
         """The stock after the day."""
         return stock + self.count if self.change is Change.BOUGHT else stock - self.count
 
+    def apply_by_head(self, stock: int, *, slips: random.Random, slip_chance: float) -> int:
+        """The stock after the day as a careless pupil has it, who forgets a carry or borrow where one is due.
+
+        Args:
+            stock: Before the day.
+            slips: Draws the slips.
+            slip_chance: How often a carry or borrow is forgotten.
+        """
+        after = self.apply(stock)
+        if self.carries(stock) and slips.random() < slip_chance:
+            after += -10 if self.change is Change.BOUGHT else 10
+        # A stock cannot be negative, also not a mistaken one.
+        return max(after, after % 10)
+
     def carries(self, stock: int) -> bool:
         """Whether the working needs a carry or a borrow."""
         ones = stock % 10
@@ -116,11 +130,7 @@ def working(chain: Chain, *, slips: random.Random | None = None, slip_chance: fl
     stock = chain.start
     lines = [f"Start: {stock}."]
     for step in chain.steps:
-        after = step.apply(stock)
-        if slips is not None and step.carries(stock) and slips.random() < slip_chance:
-            after += -10 if step.change is Change.BOUGHT else 10
-        # A stock cannot be negative, also not a mistaken one.
-        after = max(after, after % 10)
+        after = step.apply(stock) if slips is None else step.apply_by_head(stock, slips=slips, slip_chance=slip_chance)
         lines.append(f"{step.day} {step.count} {step.change}: {stock} {step.change.sign} {step.count} = {after}.")
         stock = after
     lines.append(f"The answer is \\boxed{{{stock}}}.")

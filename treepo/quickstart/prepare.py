@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from treepo.quickstart.lessons import Lessons, Workings
+from treepo.quickstart.settings import WarmStartSettings
 from treepo.quickstart.task import TaskFiles, write_task
-from treepo.quickstart.warm_start import WarmStart, WarmStartSettings, warm_start
+from treepo.quickstart.warm_start import WarmStart, warm_start
 
 _LINE_SECONDS = 5.0
 
@@ -25,18 +27,19 @@ class Prepared:
     model: WarmStart
 
 
-def prepare(folder: Path, *, console: Console, settings: WarmStartSettings | None = None) -> Prepared:
+def prepare(folder: Path, *, console: Console, lessons: Lessons | None = None) -> Prepared:
     """Writes the task and warm-starts the model, or finds it.
 
     Args:
         folder: Where both are kept.
         console: Told what happens, and every few seconds how far it is.
-        settings: What to make; None for the quickstart's own.
+        lessons: What to make, and of what; None for the quickstart's own.
 
     Raises:
         WarmStartFailed: The warm start did not come into its band of accuracies.
     """
-    settings = settings or WarmStartSettings()
+    lessons = lessons or Workings(WarmStartSettings())
+    settings = lessons.settings
     task = write_task(folder / "task", settings.task)
     console.print(f"      task: {settings.task.train} problems to train on, {settings.task.held_out} held out")
     shown = time.monotonic()
@@ -49,7 +52,7 @@ def prepare(folder: Path, *, console: Console, settings: WarmStartSettings | Non
             shown = time.monotonic()
             console.print(f"      warm start: step {step}  loss {loss:.3f}  accuracy {accuracy:.1%}")
 
-    model = warm_start(folder, settings, progress=progress)
+    model = warm_start(folder, lessons, progress=progress)
     _point_to(folder / "model", model.path)
     console.print(
         f"      model: {model.path}, held-out accuracy {model.accuracy:.1%} sampled, {model.greedy_accuracy:.1%} greedy"

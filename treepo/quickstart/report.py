@@ -14,6 +14,8 @@ matplotlib.use("Agg")  # no screen needed
 from matplotlib import pyplot as plt
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
+from treepo.viewer import dump_files, read_records, shown_tree, write_page
+
 _ACCURACY = re.compile(r"^val-core/.+/acc/mean@\d+$")
 _REWARD = "critic/score/mean"
 _TREE_ROWS = {
@@ -25,6 +27,13 @@ _TREE_ROWS = {
     "trajectories from a fallback": "treepo/fallback/trajectory_share",
     "segments decoded per prompt": "treepo/segments/per_prompt",
     "requests per prompt": "treepo/requests/submitted_per_prompt",
+}
+_TURN_ROWS = {
+    "turns per trajectory": "treepo/turns/per_trajectory/mean",
+    "turns that the model was asked for, per prompt": "treepo/turns/calls_per_prompt",
+    "of the answered turns of all trajectories, shared": "treepo/turns/steps_saved",
+    "steps of the environment or the tools, per prompt": "treepo/turns/steps_per_prompt",
+    "seconds of all steps together": "treepo/turns/seconds",
 }
 _TOKEN_ROWS = {
     "in trajectories": "treepo/tokens/in_trajectories",
@@ -88,7 +97,7 @@ def accuracy_series(scalars: Mapping[str, Series]) -> Series:
 def write_report(
     run_dir: Path, out: Path, *, command: str, seconds: Mapping[str, float], evaluation: Path | None = None
 ) -> Outcome:
-    """Writes ``report.md``, ``learning.png`` and ``tokens.png``.
+    """Writes ``report.md``, ``learning.png`` and ``tokens.png``, and ``trees.html`` where trees were dumped.
 
     Args:
         run_dir: A run's folder, with ``tensorboard/`` and ``validation/`` in it.
@@ -104,7 +113,8 @@ def write_report(
     _plot_tokens(scalars, out / "tokens.png")
     report = out / "report.md"
     evaluated = [] if evaluation is None else _evaluation(evaluation, report.parent)
-    report.write_text(_text(scalars, accuracy, reward, run_dir, command, seconds, evaluated))
+    shown = _trees(run_dir, out / "trees.html")
+    report.write_text(_text(scalars, accuracy, reward, run_dir, command, seconds, [*evaluated, *shown]))
     return Outcome(accuracy_before=accuracy[min(accuracy)], accuracy_after=accuracy[max(accuracy)], report=report)
 
 
@@ -119,7 +129,7 @@ def _text(
     run_dir: Path,
     command: str,
     seconds: Mapping[str, float],
-    evaluated: list[str],
+    sections: list[str],
 ) -> str:
     first, last = min(accuracy), max(accuracy)
     tokens = {label: sum(scalars[name].values()) for label, name in _TOKEN_ROWS.items()}
@@ -135,7 +145,8 @@ def _text(
         "",
         "![accuracy and reward over the steps](learning.png)",
         "",
-        *evaluated,
+        *sections,
+        *_turns(scalars),
         "## The trees",
         "",
         "Means over the training steps.",
@@ -167,6 +178,31 @@ def _text(
         "",
     ]
     return "\n".join(lines)
+
+
+def _turns(scalars: Mapping[str, Series]) -> list[str]:
+    """What became of the turns; nothing where no tree had any."""
+    if not all(name in scalars for name in _TURN_ROWS.values()):
+        return []
+    rows = {label: scalars[name] for label, name in _TURN_ROWS.items()}
+    return [
+        "## The turns",
+        "",
+        "| | first step | last step |",
+        "| --- | --- | --- |",
+        *(f"| {label} | {series[min(series)]:.2f} | {series[max(series)]:.2f} |" for label, series in rows.items()),
+        "",
+    ]
+
+
+def _trees(run_dir: Path, page: Path) -> list[str]:
+    """Draws the trees of the last step that was dumped; nothing where none was."""
+    if not (run_dir / "trees").is_dir():
+        return []
+    files = dump_files(run_dir)
+    step = max(files)
+    write_page(map(shown_tree, read_records(files[step])), page, title=f"step {step}")
+    return [f"Trees of step {step}, token by token: [{page.name}]({page.name}).", ""]
 
 
 def _evaluation(folder: Path, beside: Path) -> list[str]:

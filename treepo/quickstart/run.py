@@ -1,12 +1,14 @@
-"""The quickstart from its options to its report: every stage, with its time."""
+"""The quickstart, or another example like it, from its options to its report: every stage, with its time."""
 
 import hashlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -14,7 +16,9 @@ from rich.console import Console
 from treepo.config import ConfigError
 from treepo.config.load import compose, tree_options
 
-PRESET = "cpu_quickstart"
+if TYPE_CHECKING:
+    from treepo.quickstart.prepare import Prepared
+
 EVALUATION_PRESET = "quickstart"
 EVALUATION_FOLDER = "evaluation"
 
@@ -25,10 +29,46 @@ _TREEPO = (sys.executable, "-m", "treepo")
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
-def run_quickstart(overrides: Sequence[str], *, out: Path, cache: Path, seed: int) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What is made, trained, evaluated and reported in one go.
+
+    Attributes:
+        preset: Of the training.
+        prepare: Makes the task and the model in a folder, or finds them there; what it takes seconds to import is
+            imported in it.
+        config_dir: Where the preset lies; None for the project's own.
+        overrides: Of the preset, before the user's.
+        evaluated: Whether the trained model is evaluated, independently and under trees.
+        usual: How long preparation, training and evaluation take, in words.
+    """
+
+    preset: str
+    prepare: "Callable[[Path], Prepared]"
+    config_dir: Path | None = None
+    overrides: tuple[str, ...] = ()
+    evaluated: bool = True
+    usual: tuple[str, str, str]
+
+
+def _prepare(folder: Path) -> "Prepared":
+    from treepo.quickstart.prepare import prepare
+
+    return prepare(folder, console=console)
+
+
+QUICKSTART = Example(
+    preset="cpu_quickstart",
+    prepare=_prepare,
+    usual=("2 to 3 minutes, at once when cached", "1 to 2 minutes of start-up, then 4 to 6 minutes", "1 to 2 minutes"),
+)
+
+
+def run_example(example: Example, overrides: Sequence[str], *, out: Path, cache: Path, seed: int) -> int:
     """Makes the task and the model, trains, evaluates and reports.
 
     Args:
+        example: What to run.
         overrides: Overrides of the training's preset.
         out: Where the result folders are made.
         cache: Where the task and the warm-started model are kept.
@@ -40,47 +80,46 @@ def run_quickstart(overrides: Sequence[str], *, out: Path, cache: Path, seed: in
     Raises:
         ConfigError: An override is refused, or leaves the evaluation or the report without what it needs.
     """
-    config = check(overrides)
+    given = [*example.overrides, *overrides]
+    config = check(example, given)
     # Only now: these take seconds to import, and a misspelt option should not wait for them.
-    from treepo.quickstart.prepare import prepare
     from treepo.quickstart.report import write_report
     from treepo.quickstart.training import TrainingError, run_training
 
+    making, training, evaluating = example.usual
+    last = 5 if example.evaluated else 4
     seconds: dict[str, float] = {}
-    with _stage("1/5 task and 2/5 warm-started model", "2 to 3 minutes, at once when cached", seconds):
-        prepared = prepare(cache, console=console)
+    with _stage(f"1/{last} task and 2/{last} warm-started model", making, seconds):
+        prepared = example.prepare(cache)
     # Another model or other options are another run: resuming would mix them.
-    identity = "\n".join([prepared.model.path.name, *overrides])
+    identity = "\n".join([prepared.model.path.name, *given])
     run_dir = out / f"seed{seed}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
     command = [
-        *(*_TREEPO, "train", "--preset", PRESET),
-        f"data.train_files=[{prepared.task.train.resolve()}]",
-        f"data.val_files=[{prepared.task.held_out.resolve()}]",
-        f"actor_rollout_ref.model.path={prepared.model.path.resolve()}",
-        f"run_dir={run_dir}",
-        f"treepo.seed={seed}",
-        f"data.seed={seed}",
-        f"actor_rollout_ref.rollout.seed={seed}",
-        *overrides,
+        *training_command(example),
+        *path_overrides(prepared, run_dir),
+        *seed_overrides(seed),
+        *given,
     ]
     shown = shlex.join(["python", *command[1:]])
     try:
-        with _stage("3/5 training", "1 to 2 minutes of start-up, then 4 to 6 minutes", seconds):
+        with _stage(f"3/{last} training", training, seconds):
             console.print(f"      {shown}")
             console.print(f"      everything it prints: {run_dir / 'train.log'}")
             run_training(command, run_dir / "train.log", console=console)
-        with _stage("4/5 evaluation", "1 to 2 minutes, at once when it is there", seconds):
-            evaluation = evaluation_command(config, run_dir, prepared.task.held_out.resolve(), seed=seed)
-            console.print(f"      {shlex.join(['python', *evaluation[1:]])}")
-            run_training(evaluation, run_dir / "evaluation.log", console=console, what="evaluation")
+        if example.evaluated:
+            with _stage(f"4/{last} evaluation", f"{evaluating}, at once when it is there", seconds):
+                evaluation = evaluation_command(config, run_dir, prepared.task.held_out.resolve(), seed=seed)
+                console.print(f"      {shlex.join(['python', *evaluation[1:]])}")
+                run_training(evaluation, run_dir / "evaluation.log", console=console, what="evaluation")
     except TrainingError as error:
         console.print(f"error: {error}")
         return _FAILED
     except KeyboardInterrupt:
         console.print("interrupted; the same command resumes from the last checkpoint")
         return _INTERRUPTED
-    with _stage("5/5 report", "a few seconds", seconds):
-        outcome = write_report(run_dir, run_dir, command=shown, seconds=seconds, evaluation=run_dir / EVALUATION_FOLDER)
+    with _stage(f"{last}/{last} report", "a few seconds", seconds):
+        evaluated = run_dir / EVALUATION_FOLDER if example.evaluated else None
+        outcome = write_report(run_dir, run_dir, command=shown, seconds=seconds, evaluation=evaluated)
     console.print(f"result folder: {outcome.report.parent}")
     console.print(
         f"held-out accuracy: {outcome.accuracy_before:.1%} before, {outcome.accuracy_after:.1%} after training"
@@ -88,15 +127,37 @@ def run_quickstart(overrides: Sequence[str], *, out: Path, cache: Path, seed: in
     return 0
 
 
+def training_command(example: Example) -> list[str]:
+    """The training's command, without what differs between its runs."""
+    folder = [] if example.config_dir is None else ["--config-dir", str(example.config_dir)]
+    return [*_TREEPO, "train", *folder, "--preset", example.preset]
+
+
+def path_overrides(prepared: "Prepared", run_dir: Path) -> list[str]:
+    """What a run trains, and where it writes."""
+    return [
+        f"data.train_files=[{prepared.task.train.resolve()}]",
+        f"data.val_files=[{prepared.task.held_out.resolve()}]",
+        f"actor_rollout_ref.model.path={prepared.model.path.resolve()}",
+        f"run_dir={run_dir}",
+    ]
+
+
+def seed_overrides(seed: int) -> list[str]:
+    """Data order, trees and samples of a seed."""
+    return [f"treepo.seed={seed}", f"data.seed={seed}", f"actor_rollout_ref.rollout.seed={seed}"]
+
+
 def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, seed: int) -> list[str]:
     """The command that evaluates the last checkpoint on the held-out problems.
 
     Args:
-        config: The training's configuration, for lengths and segments.
+        config: The training's configuration, for lengths, segments and who answers.
         run_dir: The training's folder.
         held_out: The held-out problems.
         seed: Seed of the samples.
     """
+    environment = config.treepo.environment
     return [
         *(*_TREEPO, "eval", "--preset", EVALUATION_PRESET),
         f"evaluation.model={(run_dir / 'checkpoints').resolve()}",
@@ -107,16 +168,25 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
         f"evaluation.response_length={config.data.max_response_length}",
         f"treepo.segment_length={config.treepo.segment_length}",
         f"treepo.max_depth={config.treepo.max_depth}",
+        *(
+            []
+            if environment.name is None
+            else [f"treepo.environment.{name}={_word(value)}" for name, value in environment.items()]
+        ),
     ]
 
 
-def check(overrides: Sequence[str]) -> DictConfig:
+def check(example: Example, overrides: Sequence[str]) -> DictConfig:
     """Composes the training's configuration, and refuses what the evaluation or the report could not work with.
+
+    Args:
+        example: What is run.
+        overrides: All overrides of its preset.
 
     Raises:
         ConfigError: One line that names the option and the remedy.
     """
-    config = compose(PRESET, overrides)
+    config = compose(example.preset, overrides, config_dir=example.config_dir)
     tree_options(config)
     if any(override.startswith("run_dir=") for override in overrides):
         raise ConfigError("run_dir is refused here; choose the place of the result folders with --out")
@@ -129,9 +199,14 @@ def check(overrides: Sequence[str]) -> DictConfig:
             "trainer.val_before_train=false and trainer.test_freq below 1 are refused here: the report needs the "
             "held-out accuracy before and after the training"
         )
-    if config.trainer.save_freq <= 0:
+    if example.evaluated and config.trainer.save_freq <= 0:
         raise ConfigError("trainer.save_freq below 1 is refused here: the last checkpoint is evaluated")
     return config
+
+
+def _word(value: object) -> object:
+    """A value as Hydra's overrides write it."""
+    return "null" if value is None else value
 
 
 @contextmanager

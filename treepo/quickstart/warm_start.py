@@ -4,15 +4,13 @@ The pupil whose workings the model learns from forgets every third carry. The mo
 arithmetic, is right on a part of the problems, and what separates right from wrong is one token: RL can move it fast.
 """
 
-import hashlib
 import json
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,62 +18,13 @@ from torch.nn import functional
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.utils import logging as transformers_logging
 
-from treepo.quickstart.chains import Chain, story, working
-from treepo.quickstart.sampling import sample
-from treepo.quickstart.task import TaskSettings, draw, held_out_chains, train_chains
+from treepo.quickstart.lessons import IGNORED, Lessons
+from treepo.quickstart.settings import WarmStartSettings
+from treepo.quickstart.task import draw, held_out_chains
 from treepo.quickstart.tokenizer import train_tokenizer
-from treepo.rewards.boxed import last_boxed
 
-# Raised when the code changes what a model would become, so that no older one is taken from the cache.
-_VERSION = 2
 _RECORD = "warm_start.json"
-_IGNORED = -100
 _CHECK_PROBLEMS = 192
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarmStartSettings:
-    """What decides the warm-started model.
-
-    Attributes:
-        task: The task it is trained on.
-        seed: Seed of the weights, the problems and the samples.
-        hidden_size: Width of the model.
-        layers: Layers of the model.
-        intermediate_size: Width of its feed-forward layers.
-        vocabulary: Tokens, at most.
-        batch: Problems per step.
-        matrix_lr: Learning rate of the layers' matrices, by Muon.
-        other_lr: Learning rate of embeddings and norms, by AdamW.
-        slip_chance: How often the pupil forgets a carry.
-        target: Accuracy at which the training stops, sampled at temperature 1 on problems of their own.
-        band: Accuracies between which the result must lie.
-        most_steps: Steps at most.
-        check_every: Steps between two looks at the accuracy.
-        response_length: Tokens of a sampled response, at most.
-    """
-
-    task: TaskSettings = field(default_factory=TaskSettings)
-    seed: int = 0
-    hidden_size: int = 96
-    layers: int = 3
-    intermediate_size: int = 256
-    vocabulary: int = 400
-    batch: int = 32
-    matrix_lr: float = 0.02
-    other_lr: float = 5e-3
-    slip_chance: float = 0.35
-    target: float = 0.3
-    band: tuple[float, float] = (0.15, 0.5)
-    most_steps: int = 1200
-    check_every: int = 40
-    response_length: int = 160
-
-    @property
-    def key(self) -> str:
-        """Names the result in the cache."""
-        text = json.dumps({"version": _VERSION, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,17 +54,18 @@ class WarmStartFailed(RuntimeError):
 Progress = Callable[[int, float, float | None], None]
 
 
-def warm_start(cache: Path, settings: WarmStartSettings, *, progress: Progress) -> WarmStart:
+def warm_start(cache: Path, lessons: Lessons, *, progress: Progress) -> WarmStart:
     """Trains the model, or finds it in the cache.
 
     Args:
         cache: Folder of all cached models. A model is moved there whole when it is done.
-        settings: What to train.
+        lessons: What to train, and on what.
         progress: Told after every step.
 
     Raises:
         WarmStartFailed: The accuracy did not come into the band.
     """
+    settings = lessons.settings
     folder = cache / f"model-{settings.key}"
     record = folder / _RECORD
     if record.is_file():
@@ -125,7 +75,7 @@ def warm_start(cache: Path, settings: WarmStartSettings, *, progress: Progress) 
     # The layers are too small to be shared out, and a busy second core would stall every one of them.
     torch.set_num_threads(1)
     try:
-        result, model, tokenizer = _train_and_measure(settings, progress)
+        result, model, tokenizer = _train_and_measure(lessons, progress)
     finally:
         torch.set_num_threads(threads)
     result["seconds"] = time.monotonic() - start
@@ -145,10 +95,9 @@ def warm_start(cache: Path, settings: WarmStartSettings, *, progress: Progress) 
     return WarmStart(path=folder, **json.loads(record.read_text()))
 
 
-def build_tokenizer(settings: WarmStartSettings) -> Qwen2Tokenizer:
+def build_tokenizer(lessons: Lessons) -> Qwen2Tokenizer:
     """The tokenizer, learned from the task's training problems."""
-    texts = (f"user\n{story(chain)}\nassistant\n{working(chain)}\n" for chain in train_chains(settings.task))
-    return train_tokenizer(texts, vocabulary=settings.vocabulary)
+    return train_tokenizer(lessons.texts(), vocabulary=lessons.settings.vocabulary)
 
 
 def build_model(settings: WarmStartSettings, tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
@@ -173,39 +122,32 @@ def build_model(settings: WarmStartSettings, tokenizer: Qwen2Tokenizer) -> Qwen2
     )
 
 
-def prompt_tokens(tokenizer: Qwen2Tokenizer, chain: Chain) -> list[int]:
-    """The prompt as the rollout sees it."""
-    messages = [{"role": "user", "content": story(chain)}]
-    tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return cast(list[int], tokens)
-
-
 def _train_and_measure(
-    settings: WarmStartSettings, progress: Progress
+    lessons: Lessons, progress: Progress
 ) -> tuple[dict[str, float], Qwen2ForCausalLM, Qwen2Tokenizer]:
-    model, tokenizer, steps = _train(settings, progress)
-    chains = held_out_chains(settings.task)
+    model, tokenizer, steps = _train(lessons, progress)
+    chains = held_out_chains(lessons.settings.task)
     result = {
-        "accuracy": _accuracy(model, tokenizer, chains * 2, settings, temperature=1.0),
-        "greedy_accuracy": _accuracy(model, tokenizer, chains, settings, temperature=0.0),
+        "accuracy": lessons.accuracy(model, tokenizer, chains * 2, temperature=1.0),
+        "greedy_accuracy": lessons.accuracy(model, tokenizer, chains, temperature=0.0),
         "steps": steps,
     }
     return result, model, tokenizer
 
 
-def _train(settings: WarmStartSettings, progress: Progress) -> tuple[Qwen2ForCausalLM, Qwen2Tokenizer, int]:
-    tokenizer = build_tokenizer(settings)
+def _train(lessons: Lessons, progress: Progress) -> tuple[Qwen2ForCausalLM, Qwen2Tokenizer, int]:
+    settings = lessons.settings
+    tokenizer = build_tokenizer(lessons)
     model = build_model(settings, tokenizer)
     optimisers = _optimisers(model, settings)
     checks = random.Random(f"checks {settings.seed}")
     check_chains = [draw(checks, settings.task) for _ in range(_CHECK_PROBLEMS)]
-    for step, (tokens, labels) in enumerate(_batches(tokenizer, settings), start=1):
-        warm_up = min(1.0, step / 30)
+    for step, (tokens, labels) in enumerate(_batches(tokenizer, lessons), start=1):
         for optimiser, lr in optimisers:
-            optimiser.param_groups[0]["lr"] = lr * warm_up
+            optimiser.param_groups[0]["lr"] = lr * settings.rate(step)
             optimiser.zero_grad()
         hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
-        learned = labels[:, 1:] != _IGNORED
+        learned = labels[:, 1:] != IGNORED
         # The vocabulary's logits are the dearest part: only where there is something to learn.
         loss = functional.cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned])
         loss.backward()
@@ -214,7 +156,7 @@ def _train(settings: WarmStartSettings, progress: Progress) -> tuple[Qwen2ForCau
             optimiser.step()
         accuracy = None
         if step % settings.check_every == 0:
-            accuracy = _accuracy(model, tokenizer, check_chains, settings, temperature=1.0)
+            accuracy = lessons.accuracy(model, tokenizer, check_chains, temperature=1.0)
         progress(step, loss.item(), accuracy)
         if step == settings.most_steps or (accuracy is not None and accuracy >= settings.target):
             return model, tokenizer, step
@@ -233,47 +175,21 @@ def _optimisers(model: PreTrainedModel, settings: WarmStartSettings) -> list[tup
     ]
 
 
-def _batches(tokenizer: Qwen2Tokenizer, settings: WarmStartSettings) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(tokenizer: Qwen2Tokenizer, lessons: Lessons) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of fresh problems, none held out: tokens and labels, shape (batch, longest)."""
+    settings = lessons.settings
     rng = random.Random(f"warm start {settings.seed}")
     held_out = {chain.arithmetic for chain in held_out_chains(settings.task)}
     slips = random.Random(f"slips {settings.seed}")
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    pad = tokenizer.pad_token_id
     while True:
-        pairs = []
-        while len(pairs) < settings.batch:
+        rows: list[tuple[list[int], list[int]]] = []
+        while len(rows) < settings.batch:
             chain = draw(rng, settings.task)
-            if chain.arithmetic in held_out:
-                continue
-            text = working(chain, slips=slips, slip_chance=settings.slip_chance)
-            pairs.append((prompt_tokens(tokenizer, chain), [*tokenizer.encode(text), end]))
-        longest = max(len(prompt) + len(response) for prompt, response in pairs)
-        tokens, labels = [], []
-        for prompt, response in pairs:
-            padding = longest - len(prompt) - len(response)
-            tokens.append([*prompt, *response, *[pad] * padding])
-            labels.append([*[_IGNORED] * len(prompt), *response, *[_IGNORED] * padding])
-        yield torch.tensor(tokens), torch.tensor(labels)
-
-
-def _accuracy(
-    model: Qwen2ForCausalLM,
-    tokenizer: Qwen2Tokenizer,
-    chains: list[Chain],
-    settings: WarmStartSettings,
-    *,
-    temperature: float,
-) -> float:
-    """Share of problems with the right number in the last box, one sample each."""
-    assert isinstance(tokenizer.eos_token_id, int)
-    responses = sample(
-        model,
-        [prompt_tokens(tokenizer, chain) for chain in chains],
-        end=tokenizer.eos_token_id,
-        max_new_tokens=settings.response_length,
-        temperature=temperature,
-        generator=torch.Generator().manual_seed(settings.seed),
-    )
-    texts = [str(tokenizer.decode(response)) for response in responses]
-    right = [last_boxed(text) == str(chain.answer) for text, chain in zip(texts, chains, strict=True)]
-    return sum(right) / len(chains)
+            if chain.arithmetic not in held_out:
+                rows.append(lessons.lesson(tokenizer, chain, slips))
+        longest = max(len(tokens) for tokens, _ in rows)
+        yield (
+            torch.tensor([[*tokens, *[pad] * (longest - len(tokens))] for tokens, _ in rows]),
+            torch.tensor([[*labels, *[IGNORED] * (longest - len(labels))] for _, labels in rows]),
+        )

@@ -164,6 +164,7 @@ def read(folder: Path, *, steps: int) -> RunResult:
         study="s",
         steps=steps,
         overrides=[],
+        held_out_samples=64,
         accuracy={0: 0.25, steps: 0.5},
         began=time.time() - 9,
         wall=50.0,

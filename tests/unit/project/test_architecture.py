@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "environment": {"tree"},
     "rollout": {"environment", "tree"},
     "viewer": {"tree"},
-    "quickstart": set(),
+    "quickstart": {"viewer"},
     "start": {"verl", "advantage", "packing"},
     "logs": set(),
     "__main__": {"commands"},

@@ -7,9 +7,9 @@ import pytest
 
 from treepo.config import ConfigError
 from treepo.config.load import compose
-from treepo.evaluation.config import compose_evaluation, settle, tree_options
+from treepo.evaluation.config import compose_evaluation, settle, talk_options, tree_options
 from treepo.quickstart.report import _evaluation
-from treepo.quickstart.run import check, evaluation_command
+from treepo.quickstart.run import QUICKSTART, check, evaluation_command
 
 
 def test_the_evaluation_has_the_trainings_lengths_and_trees(tmp_path: Path) -> None:
@@ -26,9 +26,17 @@ def test_the_evaluation_has_the_trainings_lengths_and_trees(tmp_path: Path) -> N
     assert config.run_dir == str(tmp_path / "run/evaluation")
 
 
+def test_the_evaluation_has_the_trainings_environment(tmp_path: Path) -> None:
+    environment = ["treepo.environment.name=recipe.calculator.calculator:Calculator", "treepo.environment.fork=fork"]
+    command = evaluation_command(compose("cpu_quickstart", environment), tmp_path, tmp_path / "held_out", seed=0)
+    options = talk_options(compose_evaluation("quickstart", [word for word in command if "=" in word]))
+    assert options is not None
+    assert (options.environment.fork, options.environment.max_steps) == ("fork", None)
+
+
 def test_a_training_that_saves_nothing_is_refused_before_it_starts() -> None:
     with pytest.raises(ConfigError, match=r"trainer.save_freq below 1 is refused here"):
-        check(["trainer.save_freq=-1"])
+        check(QUICKSTART, ["trainer.save_freq=-1"])
 
 
 def test_the_report_shows_the_samplings_side_by_side_and_links_to_the_evaluation(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The result folder: numbers from the logs, a resumed run counted once, plots that are pictures."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from treepo.quickstart.report import accuracy_series, read_scalars, write_report
+from treepo.quickstart.report import _TURN_ROWS, accuracy_series, read_scalars, write_report
+from treepo.tree import FinishReason, Node, Trajectory, Tree, TreeStats
+from treepo.viewer import Scores, TreeRecord, record_line, tree_record
 
 ACCURACY = "val-core/tests/sums/acc/mean@4"
 TREE = {
@@ -31,6 +34,15 @@ def log(folder: Path, points: dict[str, dict[int, float]]) -> None:
         for step, value in series.items():
             writer.add_scalar(name, value, step)
     writer.close()
+
+
+def dumped(step: int, uid: str) -> TreeRecord:
+    """A tree of one node."""
+    node = Node(id=1, tokens=[1, 2], log_probs=[-0.5, -1.5])
+    leaf = Trajectory(nodes=(node,), reason=FinishReason.EOS, finish_step=1, from_fallback=False)
+    stats = TreeStats(**{field.name: 1 for field in dataclasses.fields(TreeStats)})
+    tree = Tree(prompt_id=uid, prompt_tokens=[5], trajectories=(leaf,), stats=stats)
+    return tree_record(tree, step=step, scores=[Scores(reward=1.0, advantages=[0.5, 0.5])], decode=str)
 
 
 @pytest.fixture
@@ -69,6 +81,30 @@ def test_the_report_holds_accuracies_reward_and_summed_tokens(run_dir: Path) -> 
     for plot in ("learning.png", "tokens.png"):
         assert (run_dir / plot).read_bytes().startswith(b"\x89PNG")
         assert plot in text
+
+
+def test_without_turns_and_dumps_the_report_speaks_of_neither(run_dir: Path) -> None:
+    text = write_report(run_dir, run_dir, command="train", seconds={}).report.read_text()
+    assert "## The turns" not in text
+    assert "trees.html" not in text
+
+
+def test_turns_are_shown_as_they_were_first_and_last(run_dir: Path) -> None:
+    turns: dict[str, dict[int, float]] = {name: {1: 2.0, 2: 3.5} for name in _TURN_ROWS.values()}
+    log(run_dir / "tensorboard", turns)
+    text = write_report(run_dir, run_dir, command="train", seconds={}).report.read_text()
+    assert "| turns per trajectory | 2.00 | 3.50 |\n" in text
+
+
+def test_the_newest_dumped_trees_are_drawn_beside_the_report(run_dir: Path) -> None:
+    (run_dir / "trees").mkdir()
+    for step in (9, 10):
+        lines = [record_line(dumped(step, f"uid-{step}-{number}")) for number in range(2)]
+        (run_dir / "trees" / f"step_{step}.jsonl").write_text("".join(lines))
+    text = write_report(run_dir, run_dir, command="train", seconds={}).report.read_text()
+    assert "Trees of step 10, token by token: [trees.html](trees.html)." in text
+    page = (run_dir / "trees.html").read_text()
+    assert [uid in page for uid in ("uid-9-0", "uid-10-0", "uid-10-1")] == [False, True, True]
 
 
 def test_a_step_that_was_repeated_after_a_resume_counts_once(run_dir: Path) -> None:

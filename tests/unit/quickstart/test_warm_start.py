@@ -7,9 +7,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Tokenizer
 
 from treepo.quickstart.chains import working
+from treepo.quickstart.lessons import Workings, prompt_tokens
 from treepo.quickstart.sampling import sample
+from treepo.quickstart.settings import WarmStartSettings
 from treepo.quickstart.task import TaskSettings, train_chains
-from treepo.quickstart.warm_start import WarmStart, WarmStartSettings, build_model, build_tokenizer, prompt_tokens
+from treepo.quickstart.warm_start import WarmStart, build_model, build_tokenizer
 from treepo.quickstart.warm_start import warm_start as train_or_find
 
 # One step of a model that knows nothing: any accuracy passes.
@@ -27,13 +29,13 @@ TINY = WarmStartSettings(
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Qwen2Tokenizer:
-    return build_tokenizer(TINY)
+    return build_tokenizer(Workings(TINY))
 
 
 def warm_start(cache: Path, settings: WarmStartSettings = TINY) -> tuple[WarmStart, int]:
     """The result and the number of steps that were trained for it."""
     steps: list[int] = []
-    result = train_or_find(cache, settings, progress=lambda step, *_: steps.append(step))
+    result = train_or_find(cache, Workings(settings), progress=lambda step, *_: steps.append(step))
     return result, len(steps)
 
 
