@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks.learning.collect import token_counts
 from benchmarks.learning.process import run_bounded
 from benchmarks.learning.study import ARMS, EVALUATE_EVERY, WARM_START, arm_overrides, seed_overrides
+from treepo.quickstart.lessons import Workings
 from treepo.quickstart.prepare import prepare
 from treepo.quickstart.report import Series, read_scalars
 
@@ -85,7 +86,7 @@ def measure_steps(*, steps: int, folder: Path, cache: Path, limit: float, consol
     Raises:
         ProcessFailed: A training failed or took too long.
     """
-    prepared = prepare(cache, console=console, settings=WARM_START)
+    prepared = prepare(cache, console=console, lessons=Workings(WARM_START))
     found = {}
     for name, arm in STEP_ARMS.items():
         here = (folder / name).resolve()
