@@ -120,13 +120,13 @@ def read_talks(logs: Path, *, key: RunKey, began: float, wall: float, load_befor
     )
 
     def per_step(name: str) -> list[float]:
-        return [round(value, 3) for value in steps_of(scalars, f"treepo/turns/{name}", steps)]
+        return [round(value, 3) for value in steps_of(scalars, name, steps)]
 
     return TalkResult(
         **asdict(read),
-        turns=per_step("per_trajectory/mean"),
-        calls=per_step("calls_per_prompt"),
-        steps=per_step("steps_per_prompt"),
+        turns=per_step("treepo/turns/per_trajectory/mean"),
+        calls=per_step("treepo/turns/calls_per_prompt"),
+        steps=per_step("treepo/turns/steps_per_prompt"),
     )
 
 
