@@ -30,10 +30,18 @@ def sample(question: str = "q0", index: int = 0, **fields: Any) -> Sample:
 
 
 def tree_sample(index: int, nodes: Sequence[tuple[int, int]], question: str = "q0", **fields: Any) -> Sample:
-    """A sample of a tree; nodes are ids and lengths."""
+    """A sample of a tree; nodes are ids and lengths, and the text is the last one's where the fields do not say it."""
     ids, lengths = tuple(node for node, _ in nodes), tuple(length for _, length in nodes)
     path = NodePath(node_ids=ids, node_lengths=lengths)
-    return sample(question, index, **{"sampling": "tree d=2", "tokens": sum(lengths), "path": path, **fields})
+    response = fields.get("response", f"response {index} to {question}")
+    filled = {
+        "sampling": "tree d=2",
+        "tokens": sum(lengths),
+        "path": path,
+        "response": response,
+        "node_ends": (*(0 for _ in ids[1:]), len(response)),
+    }
+    return sample(question, index, **{**filled, **fields})
 
 
 def graded(question: str, marks: str, **fields: Any) -> list[Sample]:

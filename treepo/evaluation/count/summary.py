@@ -45,7 +45,8 @@ def summarise(run: StoredRun) -> Summary:
     for benchmark in run.plan.benchmarks:
         groups: dict[str, list[Sample]] = defaultdict(list)
         for sample in run.samples(benchmark):
-            groups[sample.sampling].append(replace(sample, prompt="", response=""))  # texts are most of the memory
+            # Texts are most of the memory, and where nodes end in them is nothing without them.
+            groups[sample.sampling].append(replace(sample, prompt="", response="", node_ends=None))
         for sampling in run.plan.samplings:
             if group := groups.get(sampling):
                 questions = list(questions_of(group, per_seed=run.plan.per_seed).values())

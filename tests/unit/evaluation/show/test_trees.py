@@ -50,7 +50,7 @@ def test_a_tree_has_its_shared_nodes_once_with_text_and_log_probs(tmp_path: Path
 
 
 def test_a_run_of_before_shows_whole_responses(tmp_path: Path) -> None:
-    (tree,) = shown_trees(stored(tmp_path, tree_sample(0, [(1, 2), (2, 2)])))
+    (tree,) = shown_trees(stored(tmp_path, tree_sample(0, [(1, 2), (2, 2)], node_ends=None)))
     assert [one.text for one in tree.nodes] == [None, None]
     assert tree.trajectories[0].text == "response 0 to q0"
 
