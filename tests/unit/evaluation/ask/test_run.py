@@ -179,12 +179,13 @@ def test_a_tree_of_another_size_is_a_failure_and_none_of_it_is_stored(tmp_path: 
 
 def test_a_cancelled_run_ends_its_calls_and_resumes(tmp_path: Path, judge: Judge) -> None:
     class Hanging(ScriptedGenerator):
-        ended = 0
+        begun = ended = 0
 
         async def sample(self, prompt: Prompt, *, seed: int) -> Generated:
             if prompt.question.id == "q1":
+                self.begun += 1
                 try:
-                    await asyncio.sleep(60)
+                    await asyncio.sleep(600)
                 finally:
                     self.ended += 1
             return await super().sample(prompt, seed=seed)
@@ -194,7 +195,8 @@ def test_a_cancelled_run_ends_its_calls_and_resumes(tmp_path: Path, judge: Judge
     async def cancelled() -> None:
         with RunWriter(tmp_path, plan_of(work())) as writer:
             task = asyncio.create_task(evaluate(work(), generator, writer, judge=judge, progress=Silent()))
-            await asyncio.sleep(0.3)
+            while generator.begun < 6 or not stored(tmp_path):
+                await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
