@@ -4,7 +4,7 @@
 #   bash scripts/test.sh [pytest arguments]
 #
 # It runs in the environment of scripts/setup.sh, whatever else is activated; settings as there, and
-#   TREEPO_TEST_PROCESSES  how many processes run the tests; default 2, which takes 16 GiB of memory
+#   TREEPO_TEST_PROCESSES  how many processes run the unit tests; default 2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,9 +25,11 @@ fi
 failed=0
 run() {
     echo "[test] pytest $*"
-    # A file's tests stay in one process, as do those that share servers, and no two trainings run at a time.
-    python -m pytest -n "${TREEPO_TEST_PROCESSES:-2}" "$@" || failed=1
+    python -m pytest "$@" || failed=1
 }
-run tests/unit tests/golden tests/seams
-run tests/contract tests/e2e
+# Unit tests wait for nothing but the processor. Those on the real stack run one at a time, as their servers and clusters
+# take both cores; each folder by itself, since the servers of the contract tests stay until its end.
+run -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile tests/unit tests/golden tests/seams
+run tests/contract
+run tests/e2e
 exit "$failed"

@@ -2,10 +2,7 @@
 
 import os
 import signal
-from pathlib import Path
-from typing import Any
 
-import pytest
 from hypothesis import settings
 
 if os.environ.get("TREEPO_TEST_DEVICE", "cpu") == "cpu":
@@ -21,21 +18,3 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says nothing on a busy machine; everything else stays as the profile at hand has it.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
-
-# Each takes the memory of a training, and both cores for most of its time.
-TRAININGS = {"test_async", "test_dapo", "test_packing", "test_training", "test_turns", "test_two_trainings"}
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keeps in one process: the tests of a file, all that share the servers of tests/contract, all that train."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByServers(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            if file.startswith("tests/contract/"):
-                return "contract"
-            return "trainings" if file.startswith("tests/e2e/") and Path(file).stem in TRAININGS else file
-
-    return ByServers(config, log)
