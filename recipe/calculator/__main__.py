@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from recipe.calculator.run import example
+from treepo.commands.options import ExampleOverrides, ExampleSeed
 from treepo.config import ConfigError
 from treepo.processes import outlive_readers
 from treepo.quickstart.run import console, run_example
@@ -16,15 +17,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def main(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="handed to the training")
-    ] = None,
+    overrides: ExampleOverrides = None,
     tools: Annotated[bool, typer.Option("--tools", help="the calculator as a tool of verl's")] = False,
     out: Annotated[Path, typer.Option(help="where the result folders are made")] = Path("outputs/calculator"),
     cache: Annotated[Path, typer.Option(help="where the task and the warm-started models are kept")] = Path(
         ".cache/calculator"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="seed of the training: data order and trees")] = 0,
+    seed: ExampleSeed = 0,
 ) -> None:
     """Makes a task and a tiny model, trains it on trees of turns to ask a calculator, and shows what came out.
 

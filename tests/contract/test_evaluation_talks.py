@@ -1,11 +1,19 @@
-"""An evaluation's talks with an environment: alone and as trees, in the chat template's tokens, judged by the last."""
+"""An evaluation's talks with an environment: alone and as trees, in the chat template's tokens, judged by the last.
+
+With a scripted client, and on a real server. That one's model is a random one, which seldom ends a turn; so every
+fourth token ends one, as stop tokens of a parser would.
+"""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from probe_server import Stack
+from talk_environment import letters
+from tree_jobs import nothing_runs
 from turn_scenes import Adder, World
 from verl_talks import QUESTION, TOKENIZER, ScriptedClient
 
@@ -26,6 +34,10 @@ OPTIONS = {
 }
 
 
+STOPS = list(range(3, len(TOKENIZER), 4))
+WIDTH, DEPTH = 4, 3
+
+
 @pytest.fixture(autouse=True)
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
@@ -33,10 +45,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def generator(*, log_probs: bool = True) -> ServerGenerator:
-    client: Any = ScriptedClient(lambda last, number: "abcdefghijklmnop"[number % 16])
-    eos = frozenset({TOKENIZER.eos_token_id})
-    talks = EvaluationTalks(
+def talks_by(client: Any, *, eos: frozenset[int], **sampling_params: Any) -> EvaluationTalks:
+    return EvaluationTalks(
         client,
         tokenizer=TOKENIZER,
         model_type="qwen2",
@@ -47,12 +57,18 @@ def generator(*, log_probs: bool = True) -> ServerGenerator:
             max_tool_response_length=256,
             tool_response_truncate_side="middle",
         ),
-        sampling_params={"temperature": 1.0},
+        sampling_params={"temperature": 1.0, **sampling_params},
         longest=300,
         seeded=True,
         eos_token_ids=eos,
         replicas=1,
     )
+
+
+def generator(*, log_probs: bool = True) -> ServerGenerator:
+    client: Any = ScriptedClient(lambda last, number: "abcdefghijklmnop"[number % 16])
+    eos = frozenset({TOKENIZER.eos_token_id})
+    talks = talks_by(client, eos=eos)
     options = SimpleNamespace(
         response_length=300, seeded_requests=True, log_probs=log_probs, temperature=1.0, top_p=1.0, top_k=-1
     )
@@ -108,3 +124,43 @@ def test_the_option_is_the_trainings(tmp_path: Path) -> None:
     options = talk_options(composed)
     assert options is not None
     assert (options.environment.name, options.max_depth) == ("turn_scenes:Adder", 7)
+
+
+def turns_of(tokens: list[int], mask: list[int]) -> Iterator[tuple[list[int], str]]:
+    """What the model wrote in each turn, and what it read behind it; nothing behind the last."""
+    said: list[int] = []
+    read: list[int] = []
+    for token, written in zip(tokens, mask, strict=True):
+        if written and read:
+            yield said, TOKENIZER.decode(read)
+            said, read = [], []
+        (said if written else read).append(token)
+    yield said, TOKENIZER.decode(read)
+
+
+@pytest.mark.parametrize("width", [1, WIDTH])
+def test_an_evaluation_talks_with_an_environment_on_a_real_server(stack: Stack, width: int) -> None:
+    eos = frozenset({*STOPS, stack.eos})
+    talks = talks_by(stack.client, eos=eos, logprobs=True, stop_token_ids=STOPS)
+    options = load_config(
+        {
+            "width": WIDTH,
+            "initial_divergence": (1, 1),
+            "segment_length": 100,
+            "max_depth": DEPTH,
+            "environment": {"name": "talk_environment:LetterCount"},
+            "termination": {"repetition": {"enabled": False}},
+        }
+    )
+    tree = asyncio.run(talks.grow(prompt(), options=options, width=width))
+    assert len(tree.trajectories) == width
+    answered = 0
+    for trajectory in tree.trajectories:
+        count = 0
+        for said, read in turns_of(trajectory.tokens, trajectory.response_mask):
+            count += letters(TOKENIZER.decode(said, skip_special_tokens=True))
+            if read:
+                answered += 1
+                assert f"user\n{count} letters<|im_end|>\n<|im_start|>assistant\n" in read
+    assert answered > 0
+    asyncio.run(nothing_runs(stack))

@@ -36,6 +36,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[OPTION=VALUE]...", help="any option of TreePO or verl, as Hydra writes it"),
 ]
+ExampleOverrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="handed to the training")
+]
+ExampleSeed = Annotated[int, typer.Option("--seed", min=0, help="seed of the training: data order and trees")]
 PrintConfig = Annotated[
     Literal["job"] | None, typer.Option("--cfg", "-c", help="print the composed configuration and stop")
 ]

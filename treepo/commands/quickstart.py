@@ -5,19 +5,19 @@ from typing import Annotated
 
 import typer
 
+from treepo.commands.options import ExampleOverrides, ExampleSeed
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def quickstart(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="handed to the training")
-    ] = None,
+    overrides: ExampleOverrides = None,
     out: Annotated[Path, typer.Option(help="where the result folders are made")] = Path("outputs/quickstart"),
     cache: Annotated[Path, typer.Option(help="where the task and the warm-started model are kept")] = Path(
         ".cache/quickstart"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="seed of the training: data order and trees")] = 0,
+    seed: ExampleSeed = 0,
 ) -> int:
     """Makes a task and a tiny model, trains it with TreePO, evaluates it, and shows what came out.
 

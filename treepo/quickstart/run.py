@@ -158,6 +158,8 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
         seed: Seed of the samples.
     """
     environment = config.treepo.environment
+    # What is null is so by default, and without a name nothing else is read.
+    given = {} if environment.name is None else {key: value for key, value in environment.items() if value is not None}
     return [
         *(*_TREEPO, "eval", "--preset", EVALUATION_PRESET),
         f"evaluation.model={(run_dir / 'checkpoints').resolve()}",
@@ -168,11 +170,7 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
         f"evaluation.response_length={config.data.max_response_length}",
         f"treepo.segment_length={config.treepo.segment_length}",
         f"treepo.max_depth={config.treepo.max_depth}",
-        *(
-            []
-            if environment.name is None
-            else [f"treepo.environment.{name}={_word(value)}" for name, value in environment.items()]
-        ),
+        *(f"treepo.environment.{key}={value}" for key, value in given.items()),
     ]
 
 
@@ -202,11 +200,6 @@ def check(example: Example, overrides: Sequence[str]) -> DictConfig:
     if example.evaluated and config.trainer.save_freq <= 0:
         raise ConfigError("trainer.save_freq below 1 is refused here: the last checkpoint is evaluated")
     return config
-
-
-def _word(value: object) -> object:
-    """A value as Hydra's overrides write it."""
-    return "null" if value is None else value
 
 
 @contextmanager
