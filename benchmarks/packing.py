@@ -1,4 +1,4 @@
-"""What packing costs and gives: `python -m benchmarks.packing exactness|engine|layout|split|time`."""
+"""What packing costs and gives: `python -m benchmarks.packing exactness|engine|layout|shares|split|time`."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ from benchmarks.packing_passes import (
     pass_by_rows,
     pass_packed,
 )
-from treepo.packing import Rows, Walk, lay_out, read_out, split_tree, walk_trees
+from treepo.packing import Rows, Walk, lay_out, read_out, share_tokens, split_tree, walk_trees
 
 
 def ratio(rows: Rows) -> float:
@@ -86,6 +86,28 @@ def layout_cost(rounds: int) -> Iterator[str]:
         yield f"| {name} | {tokens} | {ratio(rows):.2f} | {' | '.join(cells)} |"
 
 
+def share_balance(rounds: int) -> Iterator[str]:
+    """A Markdown table: how evenly the ranks that share a tree attend, and how long sharing it out takes."""
+    yield "| tree | packed tokens | ranks | busiest over mean | cut in order | most runs of a rank | share out, ms |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    shapes = {
+        "1 row of 32,000": {"width": 1, "response_length": 30_000, "fork": 0.0},
+        "16 x 4,000, forks": {"width": 16, "response_length": 2000, "fork": 0.002},
+        "64 x 4,000, a group": {"width": 64, "response_length": 2000, "fork": 0.0},
+        "64 x 16,000, forks": {"width": 64, "response_length": 14_000, "fork": 8 / 14_000},
+    }
+    for name, shape in shapes.items():
+        layout = lay_out(grow_rows(random.Random(0), prompt_length=2000, **shape))
+        for ranks in (2, 4, 8):
+            sharing = share_tokens(layout, ranks=ranks)
+            milliseconds = _median(lambda layout=layout, ranks=ranks: share_tokens(layout, ranks=ranks), rounds) * 1e3
+            stretches = [int((part + 1).sum()) for part in layout.positions.tensor_split(ranks)]
+            in_order = max(stretches) * ranks / sum(stretches)
+            runs = max(len(share.runs) for share in sharing.shares)
+            pairs = f"{sharing.imbalance:.3f} | {in_order:.3f}"
+            yield f"| {name} | {len(layout):,} | {ranks} | {pairs} | {runs} | {milliseconds:.0f} |"
+
+
 def split_gap(rounds: int) -> Iterator[str]:
     """How far splitting is from the best of all ways, found by trying every set of rows, over small random trees."""
     rng = random.Random(0)
@@ -145,11 +167,18 @@ def _median(function: Callable[[], object], rounds: int) -> float:
 
 def main() -> None:
     """Prints what is asked for."""
+    printed = {
+        "exactness": exactness,
+        "engine": engine,
+        "layout": layout_cost,
+        "shares": share_balance,
+        "split": split_gap,
+        "time": timing,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("exactness", "engine", "layout", "split", "time"))
+    parser.add_argument("what", choices=tuple(printed))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    printed = {"exactness": exactness, "engine": engine, "layout": layout_cost, "split": split_gap, "time": timing}
     for line in printed[args.what](args.rounds):
         print(line, flush=True)
 

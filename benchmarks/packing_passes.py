@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import (
@@ -21,7 +22,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from treepo.packing import Layout, Rows, lay_out, plan_micro_batches, read_out, scores_for_logits, to_rows
+from treepo.packing import Exchange, Layout, Rows, lay_out, plan_micro_batches, read_out, scores_for_logits, to_rows
 from treepo.packing.attention import IMPLEMENTATION, check_model, model_inputs
 
 CONFIGS: dict[str, Callable[..., PretrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
@@ -140,9 +141,15 @@ def pass_by_rows(model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast:
 
 
 def pass_packed(
-    model: PreTrainedModel, rows: Rows, *, seed: int = 0, autocast: bool = False, max_tokens: int | None = None
+    model: PreTrainedModel,
+    rows: Rows,
+    *,
+    seed: int = 0,
+    autocast: bool = False,
+    max_tokens: int | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> Outcome:
-    """The packed way, in as many micro-batches as `max_tokens` asks for."""
+    """The packed way, in as many micro-batches as `max_tokens` asks for, and with a group on all of its ranks."""
     check_model(model.config)
     model.set_attn_implementation(IMPLEMENTATION)
     model.zero_grad()
@@ -153,7 +160,7 @@ def pass_packed(
     loss = loss_size = 0.0
     for batch in plan.batches:
         part = rows.select(batch.rows)
-        own, entropy = forward_packed(model, part, autocast=autocast)
+        own, entropy = forward_packed(model, part, autocast=autocast, group=group)
         weight = torch.cat([weights[row] for row in batch.rows])
         terms = weight * torch.stack([own, entropy], -1)
         value = terms.sum()
@@ -168,24 +175,34 @@ def pass_packed(
         entropies=torch.cat([entropies[row] for row in range(len(rows))]),
         loss=loss,
         loss_size=loss_size,
-        gradients=_grads(model),
+        gradients=_grads(model, group),
     )
 
 
 def forward_packed(
-    model: PreTrainedModel, rows: Rows, *, autocast: bool = False, layout: Layout | None = None
+    model: PreTrainedModel,
+    rows: Rows,
+    *,
+    autocast: bool = False,
+    layout: Layout | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies of all row tokens, each shape (row_tokens,), from one packed forward."""
     layout = layout or lay_out(rows)
-    readout = read_out(layout, rows).to(model.device)
-    inputs = model_inputs(layout, model.device)
+    readout = read_out(layout, rows)
+    # Blocks of a few tokens, so that a small tree is cut as often as a large one.
+    exchange = None if group is None else Exchange(group, layout, readout, model.device, block=8)
+    readout = readout.to(model.device)
+    labels = readout if exchange is None else exchange.labels
+    inputs = model_inputs(layout, model.device, exchange=exchange)
     head = model.get_output_embeddings()
     assert head is not None
     with (
         _precision(model.device, autocast),
-        scores_for_logits(head, readout, entropy=True),
+        scores_for_logits(head, labels, entropy=True),
     ):
-        log_probs, entropies = model(**inputs, use_cache=False, logits_to_keep=readout.positions).logits
+        scores = model(**inputs, use_cache=False, logits_to_keep=labels.positions).logits
+    log_probs, entropies = scores if exchange is None else exchange.join(scores)
     count = len(rows.tokens)
     return to_rows(log_probs, readout, count), to_rows(entropies, readout, count)
 
@@ -199,12 +216,18 @@ def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[o
     return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
 
 
-def _grads(model: PreTrainedModel) -> dict[str, Tensor]:
+def _grads(model: PreTrainedModel, group: dist.ProcessGroup | None = None) -> dict[str, Tensor]:
     grads = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-    return {
+    whole = {
         name: (grad.full_tensor() if isinstance(grad, DTensor) else grad).float().clone()
         for name, grad in grads.items()
     }
+    if group is not None:
+        # As FSDP would.
+        for grad in whole.values():
+            dist.all_reduce(grad, group=group)
+            grad /= dist.get_world_size(group)
+    return whole
 
 
 def differences(one: Outcome, other: Outcome) -> dict[str, float]:

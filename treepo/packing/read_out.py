@@ -1,6 +1,7 @@
 """Which packed tokens predict the tokens of the rows, and the way of their scores back to rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -8,43 +9,64 @@ from torch import Tensor
 
 from treepo.packing.layout import Layout
 from treepo.packing.rows import Rows
+from treepo.packing.token_shares import Sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOut:
-    """Which logits are wanted, which token each is asked for, and which cells of the rows get the score.
+class Labels:
+    """Which logits are wanted, and which tokens each is asked for.
 
-    A row's cell t stands for its token t given the ones before it. A **label** is one packed token whose log-prob is
-    wanted; the children of a fork are labels of the same logits.
+    A **label** is one packed token whose log-prob is wanted; the children of a fork are labels of the same logits.
 
     Attributes:
-        positions: int64, shape (read,), the packed tokens whose logits are wanted, ascending: the model's
+        positions: int64, shape (read,), where the wanted logits stand in the model's sequence, ascending: its
             ``logits_to_keep``.
         labels: int64, shape (labels,), token ids, ordered by the logits that predict them.
         sources: int64, shape (labels,), the entry of `positions` that predicts each label, ascending.
         first_labels: Shape (read + 1,), on the host: entry r of `positions` predicts labels first_labels[r] to
             first_labels[r + 1].
-        cells: int64, shape (cells,), the row tokens that get a score, counted over all rows, ascending.
-        cell_labels: int64, shape (cells,), the label whose score each cell gets.
     """
 
     positions: Tensor
     labels: Tensor
     sources: Tensor
     first_labels: tuple[int, ...]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the index tensors to the model's device."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOut(Labels):
+    """The labels of some rows, and which cells of the rows get their scores.
+
+    A row's cell t stands for its token t given the ones before it.
+
+    Attributes:
+        cells: int64, shape (cells,), the row tokens that get a score, counted over all rows, ascending.
+        cell_labels: int64, shape (cells,), the label whose score each cell gets.
+    """
+
     cells: Tensor
     cell_labels: Tensor
 
-    def to(self, device: torch.device | str) -> "ReadOut":
-        """Moves the index tensors to the model's device."""
-        return ReadOut(
-            positions=self.positions.to(device),
-            labels=self.labels.to(device),
-            sources=self.sources.to(device),
-            first_labels=self.first_labels,
-            cells=self.cells.to(device),
-            cell_labels=self.cell_labels.to(device),
-        )
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelShares:
+    """The labels of a read-out on the ranks that share the packed tokens: each is scored where its parent stands.
+
+    Attributes:
+        parts: Per rank its labels, with positions among its own queries.
+        slots: int64, shape (labels,), where each label of the read-out stands once the ranks' scores are put one behind
+            the other, each filled up to `size`.
+        size: Labels of the rank that has most.
+    """
+
+    parts: tuple[Labels, ...]
+    slots: Tensor
+    size: int
 
 
 def read_out(layout: Layout, rows: Rows, *, wanted: Tensor | None = None) -> ReadOut:
@@ -77,6 +99,36 @@ def read_out(layout: Layout, rows: Rows, *, wanted: Tensor | None = None) -> Rea
         cells=cells,
         cell_labels=label_of[places],
     )
+
+
+def share_labels(readout: ReadOut, sharing: Sharing) -> LabelShares:
+    """Splits a read-out by the rank that holds the token whose logits predict each label.
+
+    Args:
+        readout: The read-out of the whole packed sequence, on the CPU.
+        sharing: Who holds which packed token.
+    """
+    size = len(sharing.shares[0])
+    slots = sharing.slots[readout.positions]
+    owners = slots // size
+    counts = torch.tensor(readout.first_labels).diff()
+    label_owners = owners[readout.sources]
+    label_slots = torch.empty_like(readout.labels)
+    most = int(label_owners.bincount().max()) if len(label_owners) else 0
+    parts = []
+    for rank in range(len(sharing.shares)):
+        chosen = owners == rank
+        own = (label_owners == rank).nonzero().flatten()
+        label_slots[own] = torch.arange(len(own)) + rank * most
+        parts.append(
+            Labels(
+                positions=slots[chosen] - rank * size,
+                labels=readout.labels[own],
+                sources=(chosen.cumsum(0) - 1)[readout.sources[own]],
+                first_labels=(0, *counts[chosen].cumsum(0).tolist()),
+            )
+        )
+    return LabelShares(parts=tuple(parts), slots=label_slots, size=most)
 
 
 def to_rows(values: Tensor, readout: ReadOut, row_tokens: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from treepo.packing.read_out import ReadOut
+from treepo.packing.read_out import Labels
 
 CHUNK_LOGITS = 2**27
 """Logits held at a time: 0.5 GiB in float32, 882 positions of a vocabulary of 152,064."""
@@ -31,7 +31,7 @@ class LabelScores:
 def score_labels(
     hidden: Tensor,
     weight: Tensor,
-    readout: ReadOut,
+    readout: Labels,
     *,
     temperature: float = 1.0,
     entropy: bool = False,
@@ -46,7 +46,7 @@ def score_labels(
     Args:
         hidden: Float, shape (read, hidden size), the model's last hidden states at ``readout.positions``.
         weight: Float, shape (vocabulary, hidden size), the output head's.
-        readout: The read-out, on the same device.
+        readout: The read-out or one rank's labels, on the same device.
         temperature: The logits are divided by it.
         entropy: Whether entropies are wanted.
         chunk_tokens: Positions whose logits are held at a time; by default as many as make `CHUNK_LOGITS` logits.
@@ -69,7 +69,7 @@ def score_labels(
 
 @contextmanager
 def scores_for_logits(
-    head: nn.Module, readout: ReadOut, *, temperature: float = 1.0, entropy: bool = False
+    head: nn.Module, readout: Labels, *, temperature: float = 1.0, entropy: bool = False
 ) -> Iterator[None]:
     """Within it a model's output head gives scores of the labels where it would give logits.
 
@@ -78,7 +78,8 @@ def scores_for_logits(
 
     Args:
         head: The model's output head, a linear layer without bias.
-        readout: The read-out, on the model's device; its positions are the forward's ``logits_to_keep``.
+        readout: The read-out or one rank's labels, on the model's device; its positions are the forward's
+            ``logits_to_keep``.
         temperature: As in `score_labels`.
         entropy: Whether entropies are wanted.
 
@@ -120,7 +121,7 @@ class _ScoreLabels(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, readout: ReadOut, scale: float, entropy: bool, chunk: int
+        ctx: Any, hidden: Tensor, weight: Tensor, readout: Labels, scale: float, entropy: bool, chunk: int
     ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         entropies = torch.zeros(len(hidden), dtype=exact, device=hidden.device)
@@ -189,7 +190,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left.T @ right
 
 
-def _labels_of(readout: ReadOut, part: slice) -> tuple[slice, Tensor]:
+def _labels_of(readout: Labels, part: slice) -> tuple[slice, Tensor]:
     """The labels of some positions, and the position of each, counted from the first; no two share both."""
     first, stop = (readout.first_labels[min(at, len(readout.first_labels) - 1)] for at in (part.start, part.stop))
     return slice(first, stop), readout.sources[first:stop] - part.start

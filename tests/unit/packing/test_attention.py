@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import Gemma3TextConfig, GemmaConfig, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3MoeConfig
 
 from benchmarks.packing_passes import CONFIGS, OTHER_CONFIGS, grow_rows, make_model
-from treepo.packing import Layout, Rows, lay_out
+from treepo.packing import Layout, Rows, TokenShare, lay_out, whole_share
 from treepo.packing.attention import (
     IMPLEMENTATION,
     PackedAttention,
@@ -22,13 +22,32 @@ from treepo.packing.attention import (
     model_inputs,
     packed_attention,
 )
-from treepo.packing.attention.chains import chain_attention
-from treepo.packing.attention.paths import PathCall, flash_attention, path_attention, plan_calls
+from treepo.packing.attention.chains import ChainKernel
+from treepo.packing.attention.kernel import Kernel, attend
+from treepo.packing.attention.paths import FlashKernel, PathCall, path_attention, plan_calls
 
 
 def dense_mask(layout: Layout) -> Tensor:
     at = torch.arange(len(layout))
     return (at[None] <= at[:, None]) & (at[:, None] < layout.ends[None])
+
+
+def tokens_first(heads: Tensor) -> Tensor:
+    return heads[0].transpose(0, 1)
+
+
+def by_kernel(heads: list[Tensor], kernel: Kernel) -> Tensor:
+    """Attention in the shape that models have, (1, heads, tokens, head size)."""
+    return attend(*map(tokens_first, heads), kernel=kernel).transpose(0, 1)[None]
+
+
+def by_chains(heads: list[Tensor], share: TokenShare, scale: float) -> Tensor:
+    return by_kernel(heads, ChainKernel(share=share, scale=scale))
+
+
+def by_paths(heads: list[Tensor], share: TokenShare, scale: float, window: int | None = None) -> Tensor:
+    output = path_attention(*map(tokens_first, heads), share=share, scale=scale, window=window)
+    return output.transpose(0, 1)[None]
 
 
 def random_heads(layout: Layout, seed: int, dtype: torch.dtype) -> list[Tensor]:
@@ -46,7 +65,7 @@ def test_chains_give_the_output_and_gradients_of_a_dense_mask(seed: int, width: 
     layout = lay_out(rows)
     heads = random_heads(layout, seed, torch.float64)
     expected = scaled_dot_product_attention(*heads, attn_mask=dense_mask(layout), scale=0.3, enable_gqa=True)
-    found = chain_attention(*heads, layout=layout, scale=0.3)
+    found = by_chains(heads, whole_share(layout), 0.3)
     # The kernel's exponential is good to single precision, also on doubles.
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
@@ -64,7 +83,7 @@ def test_chains_in_half_precision_stay_as_near_to_the_truth_as_one_dense_call():
     mask = dense_mask(layout)
     exact = scaled_dot_product_attention(*(h.double() for h in heads), attn_mask=mask, scale=0.3, enable_gqa=True)
     dense = scaled_dot_product_attention(*heads, attn_mask=mask, scale=0.3, enable_gqa=True)
-    found = chain_attention(*heads, layout=layout, scale=0.3)
+    found = by_chains(heads, whole_share(layout), 0.3)
     assert found.dtype == torch.bfloat16
     assert (found - exact).norm() < 1.5 * (dense - exact).norm()
 
@@ -91,7 +110,7 @@ def test_paths_give_the_output_and_gradients_of_a_dense_mask(
     heads = random_heads(layout, seed, torch.float64)
     mask = windowed_mask(layout, window)
     expected = scaled_dot_product_attention(*heads, attn_mask=mask, scale=0.3, enable_gqa=True)
-    found = path_attention(*heads, layout=layout, scale=0.3, window=window)
+    found = by_paths(heads, whole_share(layout), 0.3, window)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     torch.testing.assert_close(
@@ -147,13 +166,12 @@ def test_flash_calls_gather_the_paths_and_add_up_what_shared_keys_are_sent(
     heads = random_heads(layout, 0, torch.float32)
     expected = scaled_dot_product_attention(*heads, attn_mask=windowed_mask(layout, window), scale=0.3, enable_gqa=True)
     weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
-    calls = plan_calls(layout, "cpu", max_keys=max_keys)
+    calls = plan_calls(whole_share(layout), "cpu", max_keys=max_keys)
     longest = max(layout.path_lengths)
     assert {1: len(layout.chains), 10_000: 1}.get(max_keys, len(calls)) == len(calls)
     assert calls[0].start == 0
     assert [call.stop for call in calls] == [*(call.start for call in calls[1:]), len(layout)]
-    found = flash_attention(*(head[0].transpose(0, 1) for head in heads), calls=calls, scale=0.3, window=window)
-    found = found.transpose(0, 1)[None]
+    found = by_kernel(heads, FlashKernel(calls=calls, scale=0.3, window=window))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         torch.autograd.grad((found * weight).sum(), heads), torch.autograd.grad((expected * weight).sum(), heads)

@@ -24,7 +24,7 @@ from benchmarks.packing_passes import (
     pass_by_rows,
     pass_packed,
 )
-from treepo.packing import Rows, lay_out, plan_micro_batches
+from treepo.packing import Rows, TokenShare, lay_out, plan_micro_batches
 from treepo.packing.attention import IMPLEMENTATION, interface
 
 model_of = functools.cache(make_model)
@@ -95,13 +95,13 @@ def test_gradient_checkpointing_recomputes_with_the_tree_of_its_own_micro_batch(
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.zero_grad()
     calls: list[int] = []
-    chains = interface.chain_attention
+    kernel = interface.ChainKernel
 
-    def counted(*args, layout, **options):
-        calls.append(len(layout))
-        return chains(*args, layout=layout, **options)
+    def counted(*, share: TokenShare, scale: float):
+        calls.append(len(share))
+        return kernel(share=share, scale=scale)
 
-    monkeypatch.setattr(interface, "chain_attention", counted)
+    monkeypatch.setattr(interface, "ChainKernel", counted)
     losses = [loss_of(model, rows, seed) for seed, rows in enumerate(batches)]
     sizes = [len(lay_out(rows)) for rows in batches]
     assert sizes[0] != sizes[1]

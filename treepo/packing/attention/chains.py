@@ -7,67 +7,56 @@ out only through the kernel below its public function, which is why that is call
 meaning in torch 2.3 to 2.13.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from treepo.packing.layout import Layout
+from treepo.packing.token_shares import TokenShare
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
-def chain_attention(query: Tensor, key: Tensor, value: Tensor, *, layout: Layout, scale: float) -> Tensor:
-    """Attention of every packed token to its ancestors and itself.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainKernel:
+    """The kernel for tensors on the CPU (`treepo.packing.attention.kernel.Kernel`).
 
-    Only the inputs, the output and one number per query and head are kept for the backward pass.
-
-    Args:
-        query: Float, shape (1, heads, packed, head size), on the CPU.
-        key: Float, shape (1, key heads, packed, head size); key heads divides heads.
-        value: Like `key`.
-        layout: The packed rows.
+    Attributes:
+        share: The queries, and what they attend to.
         scale: The scores are multiplied by it.
-
-    Returns:
-        Like `query`.
     """
-    return _ChainAttention.apply(query, key, value, layout, scale)
 
+    share: TokenShare
+    scale: float
 
-class _ChainAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output, and every query's log-sum-exp."""
         exact = torch.promote_types(query.dtype, torch.float32)
         # The heads of a token side by side, as the layer behind wants them: it need not copy, and so keep, them again.
-        tokens_first = (query.shape[0], query.shape[2], query.shape[1], query.shape[3])
-        output = torch.empty(tokens_first, dtype=exact).transpose(1, 2)
+        result = torch.empty(query.shape, dtype=exact)
+        query, key, value, output = (_heads_first(heads) for heads in (query, key, value, result))
         normaliser = torch.empty(query.shape[:-1], dtype=exact)
-        for start, stop in layout.chains:
-            own = slice(start, stop)
-            part, log_sum = _forward(query[:, :, own], key[:, :, own], value[:, :, own], 0.0, True, scale=scale)
-            output[:, :, own], normaliser[:, :, own] = part, log_sum
-        for first, last, start, stop in layout.links:
+        for first, last, start, stop, causal in self.share.spans:
             asking, asked = slice(first, last), slice(start, stop)
-            part, log_sum = _forward(query[:, :, asking], key[:, :, asked], value[:, :, asked], 0.0, False, scale=scale)
-            _join(output[:, :, asking], normaliser[:, :, asking], part, log_sum)
-        output = output.to(query.dtype)
-        ctx.save_for_backward(query, key, value, output, normaliser)
-        ctx.layout, ctx.scale = layout, scale
-        return output
+            part, log_sum = _forward(
+                query[:, :, asking], key[:, :, asked], value[:, :, asked], 0.0, causal, scale=self.scale
+            )
+            if causal:
+                output[:, :, asking], normaliser[:, :, asking] = part, log_sum
+            else:
+                _join(output[:, :, asking], normaliser[:, :, asking], part, log_sum)
+        return result.to(query.dtype), (normaliser,)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grad_outputs: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        (grad_output,) = grad_outputs
-        query, key, value, output, normaliser = ctx.saved_tensors
-        grads = [torch.zeros(tensor.shape, dtype=normaliser.dtype) for tensor in (query, key, value)]
-        spans = [(*chain, *chain, True) for chain in ctx.layout.chains]
-        spans += [(*link, False) for link in ctx.layout.links]
-        for first, last, start, stop, causal in spans:
+    def backward(
+        self, grad_output: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, kept: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of query, key and value."""
+        (normaliser,) = kept
+        grads = [torch.zeros(heads.shape, dtype=normaliser.dtype) for heads in (query, key, value)]
+        totals = [_heads_first(grad) for grad in grads]
+        grad_output, query, key, value, output = map(_heads_first, (grad_output, query, key, value, output))
+        for first, last, start, stop, causal in self.share.spans:
             asking, asked = slice(first, last), slice(start, stop)
             # With the joined output and log-sum-exp the kernel gives this part's share of the joined gradient.
             parts = _backward(
@@ -79,12 +68,17 @@ class _ChainAttention(torch.autograd.Function):
                 normaliser[:, :, asking],
                 0.0,
                 causal,
-                scale=ctx.scale,
+                scale=self.scale,
             )
-            for total, part, where in zip(grads, parts, (asking, asked, asked), strict=True):
+            for total, part, where in zip(totals, parts, (asking, asked, asked), strict=True):
                 total[:, :, where] += part
-        grad_query, grad_key, grad_value = (grad.to(query.dtype) for grad in grads)
-        return grad_query, grad_key, grad_value, None, None
+        grad_query, grad_key, grad_value = grads
+        return grad_query.to(query.dtype), grad_key, grad_value
+
+
+def _heads_first(tensor: Tensor) -> Tensor:
+    """A view of shape (tokens, heads, head size) as the kernel wants it, (1, heads, tokens, head size)."""
+    return tensor.transpose(0, 1)[None]
 
 
 def _join(output: Tensor, normaliser: Tensor, part: Tensor, log_sum: Tensor) -> None:

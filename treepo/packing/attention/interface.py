@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PretrainedConfig
 
 from treepo.packing.attention import flash
-from treepo.packing.attention.chains import chain_attention
-from treepo.packing.attention.paths import flash_attention, path_attention, plan_calls
+from treepo.packing.attention.chains import ChainKernel
+from treepo.packing.attention.kernel import attend
+from treepo.packing.attention.paths import FlashKernel, path_attention, plan_calls
+from treepo.packing.exchange import Exchange
 from treepo.packing.layout import Layout
+from treepo.packing.token_shares import whole_share
 
 IMPLEMENTATION = "treepo_packed"
 """What a model's ``attn_implementation`` must be."""
@@ -29,29 +32,33 @@ class PackedAttention:
     forwards of other micro-batches. Deliberately not a dataclass, so that FSDP passes it through unchanged.
 
     Attributes:
-        layout: The packed rows.
+        share: What is computed here: all packed tokens, or one rank's.
+        exchange: The way to the other ranks' keys; None on one rank.
         calls: The calls of flash attention, planned once for all layers; empty on the CPU.
     """
 
-    __slots__ = ("calls", "layout")
+    __slots__ = ("calls", "exchange", "share")
 
-    def __init__(self, layout: Layout, device: torch.device | str) -> None:
-        self.layout = layout
-        self.calls = () if torch.device(device).type == "cpu" else plan_calls(layout, device)
+    def __init__(self, layout: Layout, device: torch.device | str, *, exchange: Exchange | None = None) -> None:
+        self.exchange = exchange
+        self.share = whole_share(layout) if exchange is None else exchange.share
+        self.calls = () if torch.device(device).type == "cpu" else plan_calls(self.share, device)
 
 
-def model_inputs(layout: Layout, device: torch.device | str) -> dict[str, Any]:
+def model_inputs(layout: Layout, device: torch.device | str, *, exchange: Exchange | None = None) -> dict[str, Any]:
     """The keywords of the model's forward for one micro-batch, which is one sequence; to go with ``use_cache=False``.
 
     Args:
         layout: The packed rows.
         device: The model's.
+        exchange: For one of several ranks, whose sequence is its share of the packed tokens.
     """
+    packed = PackedAttention(layout, device, exchange=exchange)
     return {
-        "input_ids": layout.tokens[None].to(device),
-        "position_ids": layout.positions[None].to(device),
+        "input_ids": layout.tokens[packed.share.places][None].to(device),
+        "position_ids": layout.positions[packed.share.places][None].to(device),
         "attention_mask": None,
-        "packed": PackedAttention(layout, device),
+        "packed": packed,
     }
 
 
@@ -104,8 +111,8 @@ def packed_attention(
 
     Args:
         module: The attention module.
-        query: Float, shape (1, heads, packed, head size).
-        key: Float, shape (1, key heads, packed, head size).
+        query: Float, shape (1, heads, queries, head size).
+        key: Float, shape (1, key heads, queries, head size).
         value: Like `key`.
         attention_mask: Must be None.
         packed: The micro-batch.
@@ -116,12 +123,12 @@ def packed_attention(
         **_: What transformers passes to every attention function and this one has no use for.
 
     Returns:
-        Float, shape (1, packed, heads, head size), and None for the weights.
+        Float, shape (1, queries, heads, head size), and None for the weights.
 
     Raises:
         ValueError: The forward was called without `packed`, or asks for something that a packed forward lacks.
     """
-    if packed is None or query.shape[0] != 1 or query.shape[2] != len(packed.layout):
+    if packed is None or query.shape[0] != 1 or query.shape[2] != len(packed.share):
         raise ValueError(f"{IMPLEMENTATION}: the model's forward needs the keywords of treepo.packing's model_inputs")
     if attention_mask is not None or dropout > 0 or output_attentions:
         raise ValueError(f"{IMPLEMENTATION}: no attention mask, dropout or attention weights beside a packed tree")
@@ -129,16 +136,18 @@ def packed_attention(
         # PyTorch's own attention is on autocast's list; a norm on queries and keys may have left them in float32.
         target = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(target), key.to(target), value.to(target)
-    layout = packed.layout
+    query, key, value = (heads[0].transpose(0, 1) for heads in (query, key, value))
+    share, exchange = packed.share, packed.exchange
     if flash.serves(query):
-        tokens_first = (heads[0].transpose(0, 1) for heads in (query, key, value))
-        output = flash_attention(*tokens_first, calls=packed.calls, scale=scaling, window=sliding_window)
-        return output[None], None
-    if query.device.type == "cpu" and sliding_window is None:
-        output = chain_attention(query, key, value, layout=layout, scale=scaling)
+        kernel = FlashKernel(calls=packed.calls, scale=scaling, window=sliding_window)
+        output = attend(query, key, value, kernel=kernel, exchange=exchange)
+    elif query.device.type == "cpu" and sliding_window is None:
+        output = attend(query, key, value, kernel=ChainKernel(share=share, scale=scaling), exchange=exchange)
     else:
-        output = path_attention(query, key, value, layout=layout, scale=scaling, window=sliding_window)
-    return output.transpose(1, 2).contiguous(), None
+        if exchange is not None:
+            key, value = exchange.gather_with_gradient(key), exchange.gather_with_gradient(value)
+        output = path_attention(query, key, value, share=share, scale=scaling, window=sliding_window)
+    return output[None], None
 
 
 AttentionInterface.register(IMPLEMENTATION, packed_attention)
