@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+TOOL_AGENT = "tool_agent"
+"""verl's agent loop with tools, as ``rollout.agent.default_agent_loop`` or a row's ``agent_name``."""
+
 
 class DivergenceBudget(StrEnum):
     """How many paths a step may have.

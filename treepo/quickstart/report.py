@@ -95,7 +95,13 @@ def accuracy_series(scalars: Mapping[str, Series]) -> Series:
 
 
 def write_report(
-    run_dir: Path, out: Path, *, command: str, seconds: Mapping[str, float], evaluation: Path | None = None
+    run_dir: Path,
+    out: Path,
+    *,
+    command: str,
+    seconds: Mapping[str, float],
+    evaluation: Path | None = None,
+    why_none: str | None = None,
 ) -> Outcome:
     """Writes ``report.md``, ``learning.png`` and ``tokens.png``, and ``trees.html`` where trees were dumped.
 
@@ -105,6 +111,7 @@ def write_report(
         command: The command that made the run, quoted in the report.
         seconds: How long each stage of the job took, by its name.
         evaluation: Folder of the trained model's evaluation; None without one.
+        why_none: Why there is no evaluation, a paragraph of the report; None says nothing.
     """
     scalars = read_scalars(run_dir / "tensorboard")
     accuracy, reward = accuracy_series(scalars), scalars[_REWARD]
@@ -112,7 +119,9 @@ def write_report(
     _plot_learning(accuracy, reward, out / "learning.png")
     _plot_tokens(scalars, out / "tokens.png")
     report = out / "report.md"
-    evaluated = [] if evaluation is None else _evaluation(evaluation, report.parent)
+    evaluated = [] if why_none is None else [why_none, ""]
+    if evaluation is not None:
+        evaluated = _evaluation(evaluation, report.parent)
     shown = _trees(run_dir, out / "trees.html")
     report.write_text(_text(scalars, accuracy, reward, run_dir, command, seconds, [*evaluated, *shown]))
     return Outcome(accuracy_before=accuracy[min(accuracy)], accuracy_after=accuracy[max(accuracy)], report=report)

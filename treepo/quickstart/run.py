@@ -15,14 +15,26 @@ from rich.console import Console
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, tree_options
+from treepo.config.policies import TOOL_AGENT
 
 if TYPE_CHECKING:
     from treepo.quickstart.prepare import Prepared
 
 EVALUATION_PRESET = "quickstart"
 EVALUATION_FOLDER = "evaluation"
+NOT_WITH_TOOLS = (
+    "`treepo eval` calls no tools: the held-out accuracy after the last step, which verl's own loop measures with the "
+    "tools, takes its place."
+)
 
 _FAILED, _INTERRUPTED = 1, 130
+# verl's options of turns that an environment is read with.
+_READ_BY_TALKS = (
+    "max_assistant_turns",
+    "max_user_turns",
+    "max_tool_response_length",
+    "tool_response_truncate_side",
+)
 _TREEPO = (sys.executable, "-m", "treepo")
 
 # Without markup: overrides hold square brackets.
@@ -39,7 +51,6 @@ class Example:
             imported in it.
         config_dir: Where the preset lies; None for the project's own.
         overrides: Of the preset, before the user's.
-        evaluated: Whether the trained model is evaluated, independently and under trees.
         usual: How long preparation, training and evaluation take, in words.
     """
 
@@ -47,7 +58,6 @@ class Example:
     prepare: "Callable[[Path], Prepared]"
     config_dir: Path | None = None
     overrides: tuple[str, ...] = ()
-    evaluated: bool = True
     usual: tuple[str, str, str]
 
 
@@ -87,7 +97,8 @@ def run_example(example: Example, overrides: Sequence[str], *, out: Path, cache:
     from treepo.quickstart.training import TrainingError, run_training
 
     making, training, evaluating = example.usual
-    last = 5 if example.evaluated else 4
+    evaluated = is_evaluated(config)
+    last = 5 if evaluated else 4
     seconds: dict[str, float] = {}
     with _stage(f"1/{last} task and 2/{last} warm-started model", making, seconds):
         prepared = example.prepare(cache)
@@ -106,7 +117,7 @@ def run_example(example: Example, overrides: Sequence[str], *, out: Path, cache:
             console.print(f"      {shown}")
             console.print(f"      everything it prints: {run_dir / 'train.log'}")
             run_training(command, run_dir / "train.log", console=console)
-        if example.evaluated:
+        if evaluated:
             with _stage(f"4/{last} evaluation", f"{evaluating}, at once when it is there", seconds):
                 evaluation = evaluation_command(config, run_dir, prepared.task.held_out.resolve(), seed=seed)
                 console.print(f"      {shlex.join(['python', *evaluation[1:]])}")
@@ -118,8 +129,14 @@ def run_example(example: Example, overrides: Sequence[str], *, out: Path, cache:
         console.print("interrupted; the same command resumes from the last checkpoint")
         return _INTERRUPTED
     with _stage(f"{last}/{last} report", "a few seconds", seconds):
-        evaluated = run_dir / EVALUATION_FOLDER if example.evaluated else None
-        outcome = write_report(run_dir, run_dir, command=shown, seconds=seconds, evaluation=evaluated)
+        outcome = write_report(
+            run_dir,
+            run_dir,
+            command=shown,
+            seconds=seconds,
+            evaluation=run_dir / EVALUATION_FOLDER if evaluated else None,
+            why_none=None if evaluated else NOT_WITH_TOOLS,
+        )
     console.print(f"result folder: {outcome.report.parent}")
     console.print(
         f"held-out accuracy: {outcome.accuracy_before:.1%} before, {outcome.accuracy_after:.1%} after training"
@@ -148,6 +165,11 @@ def seed_overrides(seed: int) -> list[str]:
     return [f"treepo.seed={seed}", f"data.seed={seed}", f"actor_rollout_ref.rollout.seed={seed}"]
 
 
+def is_evaluated(config: DictConfig) -> bool:
+    """Whether the trained model is evaluated, independently and under trees: tools are called in a training alone."""
+    return config.actor_rollout_ref.rollout.agent.default_agent_loop != TOOL_AGENT
+
+
 def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, seed: int) -> list[str]:
     """The command that evaluates the last checkpoint on the held-out problems.
 
@@ -157,9 +179,11 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
         held_out: The held-out problems.
         seed: Seed of the samples.
     """
-    environment = config.treepo.environment
+    environment, multi_turn = config.treepo.environment, config.actor_rollout_ref.rollout.multi_turn
+    talks = {f"treepo.environment.{key}": value for key, value in environment.items()}
+    talks |= {f"actor_rollout_ref.rollout.multi_turn.{key}": multi_turn[key] for key in _READ_BY_TALKS}
     # What is null is so by default, and without a name nothing else is read.
-    given = {} if environment.name is None else {key: value for key, value in environment.items() if value is not None}
+    given = {} if environment.name is None else {key: value for key, value in talks.items() if value is not None}
     return [
         *(*_TREEPO, "eval", "--preset", EVALUATION_PRESET),
         f"evaluation.model={(run_dir / 'checkpoints').resolve()}",
@@ -170,7 +194,7 @@ def evaluation_command(config: DictConfig, run_dir: Path, held_out: Path, *, see
         f"evaluation.response_length={config.data.max_response_length}",
         f"treepo.segment_length={config.treepo.segment_length}",
         f"treepo.max_depth={config.treepo.max_depth}",
-        *(f"treepo.environment.{key}={value}" for key, value in given.items()),
+        *(f"{option}={value}" for option, value in given.items()),
     ]
 
 
@@ -197,7 +221,7 @@ def check(example: Example, overrides: Sequence[str]) -> DictConfig:
             "trainer.val_before_train=false and trainer.test_freq below 1 are refused here: the report needs the "
             "held-out accuracy before and after the training"
         )
-    if example.evaluated and config.trainer.save_freq <= 0:
+    if is_evaluated(config) and config.trainer.save_freq <= 0:
         raise ConfigError("trainer.save_freq below 1 is refused here: the last checkpoint is evaluated")
     return config
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from treepo.config import ConfigError
-from treepo.config.policies import CutPosition, RolloutBackend
+from treepo.config.policies import TOOL_AGENT, CutPosition, RolloutBackend
 from treepo.start.declared import Start, reads
-from treepo.verl.rollout.backend import TOOL_AGENT
 from treepo.verl.rollout.tool_checks import tool_problem
 
 SINGLE_TURN = "single_turn_agent"

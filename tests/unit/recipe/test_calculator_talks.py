@@ -19,8 +19,10 @@ from recipe.calculator.run import HERE, PRESET, TOOLS
 from recipe.calculator.talks import Said, reply_text, reply_to, talk
 from treepo.commands import main
 from treepo.config.load import compose, resolve, tree_options
+from treepo.evaluation.config import compose_evaluation, settle, talk_options
 from treepo.quickstart.chains import Chain, story
 from treepo.quickstart.lessons import IGNORED, end_token, prompt_tokens
+from treepo.quickstart.run import NOT_WITH_TOOLS
 from treepo.quickstart.task import TaskSettings, draw, write_task
 from treepo.quickstart.warm_start import build_tokenizer, warm_start
 from treepo.rewards.boxed import last_boxed
@@ -187,27 +189,43 @@ def test_the_preset_passes_the_checks_before_the_start(tools: bool, tmp_path: Pa
 
 
 @BOTH
-def test_the_command_trains_and_reports(
+def test_the_command_trains_evaluates_talks_and_reports(
     tools: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands: list[list[str]] = []
+    reported: list[tuple[Path | None, str | None]] = []
 
     def prepare(folder: Path, *, console: object, lessons: Talks) -> SimpleNamespace:
         assert lessons.settings.tools is tools
         task = SimpleNamespace(train=folder / "train.parquet", held_out=folder / "held_out.parquet")
         return SimpleNamespace(task=task, model=SimpleNamespace(path=folder / "model-1"))
 
-    def report(run_dir: Path, out: Path, *, evaluation: Path | None, **_: object) -> SimpleNamespace:
-        assert evaluation is None
+    def report(
+        run_dir: Path, out: Path, *, evaluation: Path | None, why_none: str | None, **_: object
+    ) -> SimpleNamespace:
+        reported.append((evaluation, why_none))
         return SimpleNamespace(report=out / "report.md", accuracy_before=0.4, accuracy_after=0.9)
 
     monkeypatch.setattr("treepo.quickstart.prepare.prepare", prepare)
     monkeypatch.setattr("treepo.quickstart.training.run_training", lambda command, *_, **__: commands.append(command))
     monkeypatch.setattr("treepo.quickstart.report.write_report", report)
-    words = [*(["--tools"] if tools else []), "--out", str(tmp_path), "--seed", "2", "treepo.max_depth=5"]
+    limit = "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4"
+    words = [*(["--tools"] if tools else []), "--out", str(tmp_path), "--seed", "2", "treepo.max_depth=5", limit]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    (training,) = commands
+    training, *evaluations = commands
+    ((evaluated, why_none),) = reported
+    if tools:
+        assert (evaluations, evaluated, why_none) == ([], None, NOT_WITH_TOOLS)
+    else:
+        (evaluation,) = evaluations
+        composed = compose_evaluation("quickstart", [word for word in evaluation if "=" in word])
+        talks = talk_options(composed)
+        assert talks is not None
+        assert (talks.environment.name, talks.max_depth) == ("recipe.calculator.calculator:Calculator", 5)
+        assert composed.actor_rollout_ref.rollout.multi_turn.max_assistant_turns == 4
+        assert settle(composed).samplings == ("independent", "tree d=2", "tree d=4")
+        assert (str(evaluated), why_none) == (composed.run_dir, None)
     assert main([*training[3:], "--cfg", "job"]) == 0
     printed = capsys.readouterr().out
     assert "  max_depth: 5\n" in printed

@@ -26,10 +26,10 @@ from verl.utils.profiler import simple_timer
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
 from treepo.config.load import tree_options
-from treepo.config.policies import RolloutBackend
+from treepo.config.policies import TOOL_AGENT, RolloutBackend
 from treepo.rollout import grow_tree
 from treepo.tree import Trajectory
-from treepo.verl.rollout.backend import TOOL_AGENT, backend, replicas, seeded
+from treepo.verl.rollout.backend import backend, replicas, seeded
 from treepo.verl.rollout.end_tokens import end_tokens
 from treepo.verl.rollout.occurrences import Occurrences, prompt_name
 from treepo.verl.rollout.portable_engine import PortableEngine

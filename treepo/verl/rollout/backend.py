@@ -3,10 +3,7 @@
 from omegaconf import DictConfig
 
 from treepo.config import TreePOConfig
-from treepo.config.policies import RolloutBackend
-
-TOOL_AGENT = "tool_agent"
-"""verl's agent loop with tools."""
+from treepo.config.policies import TOOL_AGENT, RolloutBackend
 
 
 def has_turns(config: DictConfig, options: TreePOConfig) -> bool:
