@@ -65,16 +65,20 @@ def one_schema(start: Start) -> None:
                 )
 
 
-@reads(*_TRAINING, "data.image_key", "data.video_key", "data.audio_key")
+@reads(*_FILES, "data.image_key", "data.video_key", "data.audio_key", "treepo")
 def text_alone(start: Start) -> None:
-    """Refuses pictures, films and sounds: they would be left out of the training without a word."""
-    for table in start.training_tables:
+    """Refuses pictures, films and sounds in what becomes trees: they would be left out without a word.
+
+    verl's own loops, which validate otherwise, read them.
+    """
+    talks = start.options.environment.name is not None
+    for table in (*start.training_tables, *(start.validation_tables if talks else ())):
         for key in ("image_key", "video_key", "audio_key"):
             column = start.config.data[key]
             row = column and next((row for row, value in enumerate(table.column(column)) if value), None)
             if row is not None:
                 raise table.refusal(
-                    f"row {row} has {column} (data.{key}): trees grow from text alone; train on other rows"
+                    f"row {row} has {column} (data.{key}): trees grow from text alone; give other rows"
                 )
 
 

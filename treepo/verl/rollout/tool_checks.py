@@ -1,5 +1,8 @@
 """What of verl's tools can be looked at before any process starts: the same files, loaded by verl's own loader."""
 
+import ast
+import inspect
+import textwrap
 from difflib import get_close_matches
 from typing import Any
 
@@ -38,4 +41,44 @@ def tool_problem(multi_turn: Any) -> str | None:
         return f"{given} is refused: {type(error).__name__}: {' '.join(str(error).split())}"
     if not tools:
         return f"{given} is refused: no tool is declared there; decorate a function with verl's @function_tool"
+    for tool in tools:
+        if _shows_pictures(tool):
+            return (
+                f"{given} is refused: tool {tool.name} answers with a picture or a film, and trees of turns read text "
+                "alone; let it answer with text, or leave it out of the file"
+            )
     return None
+
+
+def _shows_pictures(tool: Any) -> bool:
+    """Whether a tool's source gives a ``ToolResponse`` an image or a video.
+
+    What its source does not show fails at the first such answer, see
+    :class:`treepo.verl.rollout.watched_tools.ToolWatch`.
+    """
+    from verl.tools.base_tool import BaseTool
+    from verl.tools.function_tool import FunctionTool
+
+    if isinstance(tool, FunctionTool):
+        written: list[Any] = [tool.fn]
+    else:
+        written = [kind for kind in type(tool).__mro__ if kind is not BaseTool and issubclass(kind, BaseTool)]
+    return any(_makes_picture(source) for source in map(_source, written))
+
+
+def _source(written: Any) -> str:
+    """What a function or a class is written as; empty where that is nowhere, as in compiled code."""
+    try:
+        return textwrap.dedent(inspect.getsource(written))
+    except (OSError, TypeError):
+        return ""
+
+
+def _makes_picture(source: str) -> bool:
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return any(
+        given.arg in ("image", "video") and not (isinstance(given.value, ast.Constant) and given.value.value is None)
+        for call in calls
+        if "ToolResponse" in (getattr(call.func, "id", None), getattr(call.func, "attr", None))
+        for given in call.keywords
+    )
