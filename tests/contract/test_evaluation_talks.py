@@ -5,7 +5,6 @@ fourth token ends one, as stop tokens of a parser would.
 """
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ from probe_server import Stack
 from talk_environment import letters
 from tree_jobs import nothing_runs
 from turn_scenes import Adder, World
-from verl_talks import QUESTION, TOKENIZER, ScriptedClient
+from verl_talks import QUESTION, TOKENIZER, ScriptedClient, turns_of
 
 from treepo.config import load_config
 from treepo.evaluation.ask.benchmarks import Question
@@ -124,18 +123,6 @@ def test_the_option_is_the_trainings(tmp_path: Path) -> None:
     options = talk_options(composed)
     assert options is not None
     assert (options.environment.name, options.max_depth) == ("turn_scenes:Adder", 7)
-
-
-def turns_of(tokens: list[int], mask: list[int]) -> Iterator[tuple[list[int], str]]:
-    """What the model wrote in each turn, and what it read behind it; nothing behind the last."""
-    said: list[int] = []
-    read: list[int] = []
-    for token, written in zip(tokens, mask, strict=True):
-        if written and read:
-            yield said, TOKENIZER.decode(read)
-            said, read = [], []
-        (said if written else read).append(token)
-    yield said, TOKENIZER.decode(read)
 
 
 @pytest.mark.parametrize("width", [1, WIDTH])

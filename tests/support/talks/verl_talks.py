@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from inspect import isfunction
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,3 +121,15 @@ def row(**fields: Any) -> dict[str, Any]:
         "extra_info": {},
         **fields,
     }
+
+
+def turns_of(tokens: list[int], mask: list[int]) -> Iterator[tuple[list[int], str]]:
+    """What the model wrote in each turn, and what it read behind it; nothing behind the last."""
+    said: list[int] = []
+    read: list[int] = []
+    for token, written in zip(tokens, mask, strict=True):
+        if written and read:
+            yield said, TOKENIZER.decode(read)
+            said, read = [], []
+        (said if written else read).append(token)
+    yield said, TOKENIZER.decode(read)

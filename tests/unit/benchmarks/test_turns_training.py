@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from torch.utils.tensorboard import SummaryWriter
+from training_run import ROOT
 
 from benchmarks.learning.results import RunKey, load, save
-from benchmarks.turns.training import ARMS, TalkResult, choose, fingerprint, read_talks, training_table
+from benchmarks.turns.training import ARMS, TRAINED, TalkResult, choose, fingerprint, read_talks, training_table
 from recipe.calculator.run import HERE, PRESET
 from treepo.config import ConfigError
 from treepo.config.load import compose
@@ -82,6 +83,16 @@ def test_arms_differ_in_what_they_name_and_share_the_rest() -> None:
     assert choose("trees_grpo,talks_grpo") == ["trees_grpo", "talks_grpo"]
     with pytest.raises(ConfigError, match=r"--arms trees is not an arm; there are: talks_grpo, "):
         choose("trees")
+
+
+def test_the_page_shows_the_stored_trainings_or_says_that_there_are_none() -> None:
+    page = (ROOT / "docs/multi_turn_measured.md").read_text(encoding="utf-8")
+    said_missing = "that comparison has not been run" in " ".join(page.split())
+    if any(TRAINED.glob("*.json")):
+        assert training_table() in page
+        assert not said_missing
+    else:
+        assert said_missing
 
 
 def test_without_results_the_command_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from training_run import ROOT
 from turn_scenes import Adder, Scene, Stage, TalkingEngine, World, conversation, never_ends, turn_options
 
 from treepo.environment import Observation, Turn
@@ -89,6 +90,23 @@ async def test_on_error_fail_fails_the_tree_and_names_prompt_and_turn(kind: type
     with pytest.raises(RolloutError, match=r"prompt p: .*turn 2: the environment failed: "):
         await stage.grow()
     assert_nothing_open(stage, make)
+
+
+class BlocksTheLoop(Watched):
+    async def step(self, turn: Turn) -> Observation:
+        # It never waits, so that nothing can come in between.
+        time.sleep(0.1)
+        return Observation(messages=({"role": "user", "content": "."},))
+
+
+async def test_an_async_step_that_blocks_cannot_be_limited_and_the_page_says_so() -> None:
+    make = fresh(BlocksTheLoop)
+    # One turn is answered, in ten times the limit.
+    scene = await scene_of(make, fork="fork", timeout=0.01, limits={"max_turns": 2}, script=lambda _: "a$").grow()
+    assert {conversation(scene, index)[0][1] for index in range(4)} == {".>"}
+    assert scene.branches.counts.timed_out == 0
+    page = (ROOT / "docs/multi_turn.md").read_text(encoding="utf-8")
+    assert "`async` one on the event loop; one that blocks there cannot be limited" in page
 
 
 class Forgetful(Watched):
