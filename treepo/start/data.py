@@ -77,9 +77,7 @@ def text_alone(start: Start) -> None:
             column = start.config.data[key]
             row = column and next((row for row, value in enumerate(table.column(column)) if value), None)
             if row is not None:
-                raise table.refusal(
-                    f"row {row} has {column} (data.{key}): trees grow from text alone; give other rows"
-                )
+                raise table.refusal(f"row {row} has {column} (data.{key}): trees grow from text alone; give other rows")
 
 
 @reads(*_TRAINING, "data.train_batch_size", "data.train_max_samples", "trainer.val_only", "trainer.val_before_train")
