@@ -146,7 +146,7 @@ def test_pictures_to_validate_on_are_refused_where_the_validation_talks(base: Di
     table = pq.read_table(folder / "text.parquet")
     path = folder / "pictures.parquet"
     pq.write_table(table.append_column("images", pa.array([None] * 3 + [["a.png"]])), path)
-    config = OmegaConf.merge(base, {"data": {"val_files": [str(path)], "train_batch_size": 4}})
+    config = composed(base, f"data.val_files=[{path}]", "data.train_batch_size=4")
     # verl's own loop validates.
     run_checks(config, data)
     with pytest.raises(
