@@ -22,7 +22,7 @@ from benchmarks.gradient.table import credits_table, in_order, same_trees_table,
 def main(say: Callable[[str], None] = print) -> None:
     """Measures the cells that are missing and prints the tables of all that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=150, help="per cell")
+    parser.add_argument("--prompts", type=int, default=600, help="per cell")
     parser.add_argument("--seed", type=int, default=0, help="of trees and mistakes")
     parser.add_argument("--process", nargs="+", default=[one.name for one in PROCESSES], help="which processes")
     parser.add_argument("--shape", nargs="+", default=[one.name for one in SHAPES], help="besides `independent`")

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from benchmarks.gradient.process import Batch, Process, values
-from treepo.advantage import ESTIMATORS
+from treepo.advantage import ESTIMATORS, TreeRow
 from treepo.config import load_config
 
 
@@ -39,8 +39,33 @@ SHAPES = (
 )
 """How many of the first segments differ, and when the others fork: at once, or along a ramp over the depth."""
 
-Credit = Callable[[Batch], np.ndarray]
-"""Advantages, shape (trajectories, response_length)."""
+
+class Trajectories(Protocol):
+    """What an estimator is given."""
+
+    @property
+    def rows(self) -> Sequence[TreeRow]:
+        """The paths."""
+        ...
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """The prompt of each, shape (trajectories,)."""
+        ...
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The tokens of the responses: bool, shape (trajectories, response_length)."""
+        ...
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """Shape (trajectories,)."""
+        ...
+
+
+Credit = Callable[[Any], np.ndarray]
+"""From :class:`Trajectories`, or for a limit from a batch of a known process, to advantages of the mask's shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +84,11 @@ class Arm:
 
 
 def _estimator(name: str, **options: Any) -> Credit:
-    def credit(batch: Batch) -> np.ndarray:
+    def credit(batch: Trajectories) -> np.ndarray:
         return (
             ESTIMATORS[name](
                 rewards=torch.from_numpy(batch.rewards),
-                response_mask=torch.from_numpy((batch.tokens > 0).astype(np.int64)),
+                response_mask=torch.from_numpy(batch.mask.astype(np.int64)),
                 rows=batch.rows,
                 options=load_config({"advantage": options}).advantage,
             )
@@ -74,13 +99,13 @@ def _estimator(name: str, **options: Any) -> Credit:
     return credit
 
 
-def grpo(batch: Batch) -> np.ndarray:
+def grpo(batch: Trajectories) -> np.ndarray:
     """Reward less the mean of the prompt's group, over its sample standard deviation plus 1e-6."""
     rewards, scores = batch.rewards, np.zeros(len(batch.rows))
     for prompt in np.unique(batch.prompts):
         group = batch.prompts == prompt
         scores[group] = (rewards[group] - rewards[group].mean()) / (rewards[group].std(ddof=1) + 1e-6)
-    return np.where(batch.tokens > 0, scores[:, None], 0.0)
+    return np.where(batch.mask, scores[:, None], 0.0)
 
 
 def prefix_values(batch: Batch) -> np.ndarray:
@@ -135,6 +160,13 @@ def _arms() -> Sequence[Arm]:
             name="treepo_branch, auto, scale=prompt", credit=_estimator("treepo_branch", shrink="auto", scale="prompt")
         ),
         Arm(name="treepo_branch, scale=prompt", credit=_estimator("treepo_branch", scale="prompt")),
+        *(
+            Arm(
+                name=f"treepo_branch, auto, scale=prompt, {weight}",
+                credit=_estimator("treepo_branch", shrink="auto", scale="prompt", shared_tokens=weight),
+            )
+            for weight in ("sqrt", "once")
+        ),
         Arm(name="treepo_branch, sqrt", credit=_estimator("treepo_branch", shared_tokens="sqrt")),
         Arm(name="treepo_branch, once", credit=_estimator("treepo_branch", shared_tokens="once")),
         Arm(name="treerl", credit=_estimator("treerl")),

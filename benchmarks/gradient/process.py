@@ -156,6 +156,11 @@ class Batch:
     generated: int
 
     @property
+    def mask(self) -> np.ndarray:
+        """The tokens of the responses: bool, shape (trajectories, response_length)."""
+        return self.tokens > 0
+
+    @property
     def rewards(self) -> np.ndarray:
         """-1 for a response with an open slip, else 1."""
         return np.where(self.slipped[:, -1], -1.0, 1.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_run import ROOT
 
 from benchmarks.gradient import __main__ as command
 from benchmarks.gradient import arms, measure, process, store, table
@@ -197,6 +198,18 @@ def test_a_file_that_is_no_cell_is_named(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match="is not a cell of this version"):
             store.load(path)
+
+
+def test_the_page_holds_the_tables_of_the_stored_cells() -> None:
+    page = (ROOT / "docs/credit_tables.md").read_text(encoding="utf-8")
+    cells = [
+        store.load(store.path_of(store.RESULTS, one.name, shape.name, prompts=600, seed=0))
+        for one in process.PROCESSES
+        for shape in arms.SHAPES
+    ]
+    assert table.summary_table(cells) in page
+    for shape in ("2 first", "4 first, ramp"):
+        assert table.same_trees_table(cells, shape) in page
 
 
 def test_the_summary_takes_every_credit_on_its_best_shape() -> None:
