@@ -153,20 +153,43 @@ def compare(folder: Path, rows: Rows, case: dict[str, dict[str, Any]], *, seed: 
         seed: Of advantages and log-probs.
         steps: Updates, on two batches in turn.
     """
-    chosen, usual = case.get("loss", {}), {"max_tokens": 400}
-    ours, verls = (
-        run_engine(
-            build_engine(folder, **{"packed": packed, **case.get("engine", {}), **case.get(kind, {})}),
-            [
-                make_batch(rows, **case.get(batching, usual), seed=seed + at, calculate_entropy=bool(chosen))
-                for at in range(2)
-            ],
-            policy_loss(**chosen),
-            steps=steps,
-        )
-        for packed, kind, batching in ((True, "kind", "batching"), (False, "verls_kind", "verls"))
-    )
+    ours, verls = (run_case(folder, rows, case, packed=packed, seed=seed, steps=steps) for packed in (True, False))
     return apart(ours, verls)
+
+
+def run_case(
+    folder: Path,
+    rows: Rows,
+    case: dict[str, dict[str, Any]],
+    *,
+    packed: bool,
+    seed: int,
+    steps: int,
+    sequence_ranks: int = 1,
+) -> EngineOutcome:
+    """What one of a case's two engines gives.
+
+    Args:
+        folder: The model.
+        rows: The rows.
+        case: One of `CASES`.
+        packed: The case's own engine, or verl's that it is compared with.
+        seed: Of advantages and log-probs.
+        steps: Updates, on two batches in turn.
+        sequence_ranks: Ranks that share each micro-batch; a limit on tokens is theirs together.
+    """
+    kind, batching = ("kind", "batching") if packed else ("verls_kind", "verls")
+    settings = dict(case.get(batching, {"max_tokens": 400}))
+    if "max_tokens" in settings:
+        settings["max_tokens"] //= sequence_ranks
+    options = {"packed": packed, "sequence_ranks": sequence_ranks, **case.get("engine", {}), **case.get(kind, {})}
+    chosen = case.get("loss", {})
+    return run_engine(
+        build_engine(folder, **options),
+        [make_batch(rows, **settings, seed=seed + at, calculate_entropy=bool(chosen)) for at in range(2)],
+        policy_loss(**chosen),
+        steps=steps,
+    )
 
 
 FLOAT32_BOUND = 5e-5

@@ -59,6 +59,7 @@ def build_engine(
     forward_only: bool = False,
     learning_rate: float = 1e-4,
     attention: str = "sdpa",
+    sequence_ranks: int = 1,
     **model_options: Any,
 ) -> Any:
     """An initialised engine, as verl's training worker would make it from its registry.
@@ -70,6 +71,7 @@ def build_engine(
         forward_only: Whether it is a reference model, without an optimizer.
         learning_rate: AdamW's, without warm-up or weight decay.
         attention: The attention of verl's own engine.
+        sequence_ranks: Ranks that share each micro-batch; verl's own engine needs a flash attention for several.
         **model_options: Further fields of verl's `HFModelConfig`.
 
     Returns:
@@ -82,7 +84,7 @@ def build_engine(
         path=str(folder),
         **{
             "override_config": {"attn_implementation": attention},
-            "use_remove_padding": unpadded,
+            "use_remove_padding": unpadded or sequence_ranks > 1,
             "enable_gradient_checkpointing": False,
             **model_options,
         },
@@ -92,6 +94,7 @@ def build_engine(
         strategy="fsdp2",
         forward_only=forward_only,
         use_torch_compile=False,
+        ulysses_sequence_parallel_size=sequence_ranks,
         model_dtype="fp32",
         mixed_precision={"param_dtype": kind, "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
     )

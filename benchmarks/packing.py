@@ -1,4 +1,4 @@
-"""What packing costs and gives: `python -m benchmarks.packing exactness|engine|layout|shares|split|time`."""
+"""What packing costs and gives: `python -m benchmarks.packing exactness|ranks|engine|layout|shares|split|time`."""
 
 import argparse
 import os
@@ -9,51 +9,14 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks.packing_passes import (
-    CONFIGS,
-    OTHER_CONFIGS,
-    differences,
-    grow_rows,
-    make_model,
-    pass_by_rows,
-    pass_packed,
-)
-from treepo.packing import Rows, Walk, lay_out, read_out, share_tokens, split_tree, walk_trees
+from benchmarks.packing_exactness import exactness, exactness_on_ranks
+from benchmarks.packing_passes import grow_rows, make_model, pass_by_rows, pass_packed
+from treepo.packing import Rows, Walk, imbalance, lay_out, read_out, share_tokens, split_tree, walk_trees
 
 
 def ratio(rows: Rows) -> float:
     """Packed tokens over row tokens."""
     return len(lay_out(rows)) / len(rows.tokens)
-
-
-def exactness(rounds: int) -> Iterator[str]:
-    """A Markdown table: the worst relative error over several random trees."""
-    yield "| model | numbers | token ratio | log-probs | entropies | loss | gradients |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    for kind in (*CONFIGS, *OTHER_CONFIGS):
-        model = make_model(kind)
-        for label, autocast, limit, checkpointing in (
-            ("float32", False, None, False),
-            ("float32, gradient checkpointing", False, None, True),
-            ("float32, split at 150 tokens", False, 150, False),
-            ("bfloat16 autocast", True, None, False),
-            ("noise: rows in bfloat16 against float32", True, None, False),
-        ):
-            model.gradient_checkpointing_enable() if checkpointing else model.gradient_checkpointing_disable()
-            worst: dict[str, float] = {}
-            ratios = []
-            for seed in range(rounds):
-                rows = grow_rows(random.Random(seed), prompts=2)
-                ratios.append(ratio(rows))
-                reference = pass_by_rows(model, rows, seed=seed, autocast=autocast and "noise" not in label)
-                if "noise" in label:
-                    found = differences(pass_by_rows(model, rows, seed=seed, autocast=True), reference)
-                else:
-                    packed = pass_packed(model, rows, seed=seed, autocast=autocast, max_tokens=limit)
-                    found = differences(packed, reference)
-                worst = {name: max(error, worst.get(name, 0.0)) for name, error in found.items()}
-            numbers = " | ".join(f"{error:.1e}" for error in worst.values())
-            yield f"| {kind} | {label} | {statistics.mean(ratios):.2f} | {numbers} |"
 
 
 def engine(rounds: int) -> Iterator[str]:
@@ -104,7 +67,7 @@ def share_balance(rounds: int) -> Iterator[str]:
             stretches = [int((part + 1).sum()) for part in layout.positions.tensor_split(ranks)]
             in_order = max(stretches) * ranks / sum(stretches)
             runs = max(len(share.runs) for share in sharing.shares)
-            pairs = f"{sharing.imbalance:.3f} | {in_order:.3f}"
+            pairs = f"{imbalance([sharing]):.3f} | {in_order:.3f}"
             yield f"| {name} | {len(layout):,} | {ranks} | {pairs} | {runs} | {milliseconds:.0f} |"
 
 
@@ -167,8 +130,9 @@ def _median(function: Callable[[], object], rounds: int) -> float:
 
 def main() -> None:
     """Prints what is asked for."""
-    printed = {
+    printed: dict[str, Callable[[int], Iterator[str]]] = {
         "exactness": exactness,
+        "ranks": exactness_on_ranks,
         "engine": engine,
         "layout": layout_cost,
         "shares": share_balance,

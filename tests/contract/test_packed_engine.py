@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_ranks import LIMIT, rows_of_rank
+from engine_ranks import LIMIT, SEQUENCE_CASES, SEQUENCE_ROWS, rows_of_rank
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from training_run import ROOT
@@ -23,6 +23,7 @@ from benchmarks.engine_passes import (
     compare,
     exceeded,
     infer,
+    run_case,
     run_engine,
     write_model,
 )
@@ -275,17 +276,15 @@ def test_verls_registry_gives_the_packed_engine_by_name_and_its_own_otherwise() 
             assert not issubclass(EngineRegistry.get_engine_cls(kind, strategy), PackedFSDPEngine)
 
 
-@pytest.fixture(scope="module")
-def ranks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two processes found that trained together."""
-    if CUDA and torch.cuda.device_count() < 2:
-        pytest.skip("two ranks need an accelerator each")
-    out = tmp_path_factory.mktemp("ranks")
+def train_together(folder: Path, out: Path, ranks: int) -> list[dict[str, Any]]:
+    """What several processes found that trained together."""
+    if CUDA and torch.cuda.device_count() < ranks:
+        pytest.skip("ranks need an accelerator each")
     script = Path(__file__).resolve().parents[1] / "support" / "engines" / "engine_ranks.py"
-    logs = [(out / f"{rank}.log").open("w+") for rank in range(2)]
+    logs = [(out / f"{rank}.log").open("w+") for rank in range(ranks)]
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script), str(folder), str(out), str(rank), "2"],
+            [sys.executable, str(script), str(folder), str(out), str(rank), str(ranks)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"},
             stdout=log,
             stderr=log,
@@ -299,7 +298,13 @@ def ranks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[s
         for process, log in zip(processes, logs, strict=True):
             process.kill()
             log.close()
-    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
+
+
+@pytest.fixture(scope="module")
+def ranks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two processes found."""
+    return train_together(folder, tmp_path_factory.mktemp("ranks"), 2)
 
 
 def test_two_ranks_with_unequal_trees_agree_with_verl(ranks: list[dict[str, Any]]) -> None:
@@ -319,3 +324,44 @@ def test_two_ranks_run_as_many_micro_batches_though_one_needs_fewer(ranks: list[
 
 def test_a_row_that_is_too_long_on_one_rank_is_refused_on_all(ranks: list[dict[str, Any]]) -> None:
     assert [bool(found["refusal"]) for found in ranks] == [True, True]
+
+
+@pytest.mark.parametrize("case", SEQUENCE_CASES)
+def test_two_ranks_that_share_every_micro_batch_agree_with_verl_on_one(
+    folder: Path, ranks: list[dict[str, Any]], case: str
+) -> None:
+    expected = run_case(folder, SEQUENCE_ROWS, CASES[case], packed=False, seed=1, steps=2)
+    for found in ranks:
+        agree(apart(found["sequence"][case], expected))
+    first, second = (found["sequence"][case] for found in ranks)
+    assert torch.equal(first.log_probs, second.log_probs)
+    assert first.losses == second.losses
+
+
+def test_two_ranks_that_share_sequences_give_a_reference_models_log_probs(
+    folder: Path, ranks: list[dict[str, Any]]
+) -> None:
+    engine = build_engine(folder, packed=False, forward_only=True)
+    expected = infer(engine, make_batch(SEQUENCE_ROWS, max_tokens=LIMIT, temperature=0.7))
+    for found in ranks:
+        for ours, verls in zip(found["reference"], expected, strict=True):
+            assert ((ours - verls).abs().max() / verls.abs().max()).item() <= TOLERANCE
+
+
+def test_ranks_that_share_sequences_report_their_tokens_and_balance(ranks: list[dict[str, Any]]) -> None:
+    for found in ranks:
+        metrics = found["sequence"]["float32"].metrics
+        (tokens,), (of_rank,) = (metrics[f"packing/{name}"] for name in ("packed_tokens", "sequence_rank_tokens"))
+        (batches,), (imbalance,) = (metrics[f"packing/{name}"] for name in ("batches", "sequence_rank_imbalance"))
+        # One token in every micro-batch may be a copy.
+        assert tokens / 2 <= of_rank <= tokens / 2 + batches
+        assert 1 <= imbalance < 2
+        assert "packing/sequence_rank_tokens" not in found["packed"].metrics
+
+
+@pytest.mark.nightly
+def test_four_ranks_that_share_rows_and_sequences_agree_with_two_of_verls(
+    folder: Path, ranks: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    for rank, found in enumerate(train_together(folder, tmp_path, 4)):
+        agree(apart(found["packed"], ranks[rank // 2]["stock"]))

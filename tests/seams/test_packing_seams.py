@@ -8,7 +8,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.workers.config import HFModelConfig
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead
-from verl.workers.engine.utils import postprocess_batch_func
+from verl.workers.engine.utils import postprocess_batch_func, prepare_micro_batches
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 from verl.workers.utils import padding
 
@@ -75,6 +75,19 @@ def test_the_model_is_built_with_the_attention_of_its_configuration() -> None:
     text = source(FSDPEngine._build_module)
     assert "config=self.model_config.hf_config" in text
     assert "attn_implementation" not in text
+
+
+def test_ranks_that_share_sequences_have_a_group_and_the_same_rows() -> None:
+    mesh = source(FSDPEngine._init_device_mesh)
+    assert 'mesh_dim_names=["dp", "sp"]' in mesh
+    assert 'self.ulysses_parallel_group = self.ulysses_device_mesh["sp"].get_group()' in mesh
+    assert "// self.ulysses_sequence_parallel_size" in source(FSDPEngine.get_data_parallel_size)
+    assert 'self.ulysses_device_mesh["dp"].get_local_rank()' in source(FSDPEngine.get_data_parallel_rank)
+    assert "max_token_len = max_token_len_per_gpu * sp_size" in source(prepare_micro_batches)
+    # The patch for Ulysses is all that building the model has to do with it.
+    build = source(FSDPEngine._build_module)
+    assert build.count("ulysses") == 2
+    assert "ulysses_sp_size=self.ulysses_sequence_parallel_size," in build
 
 
 def test_a_workers_metrics_are_lists_that_end_as_means_under_actor() -> None:

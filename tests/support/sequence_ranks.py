@@ -1,11 +1,8 @@
 """Small models on several ranks that share each packed sequence, compared with rows one by one."""
 
-import multiprocessing
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,32 +20,7 @@ from benchmarks.packing_passes import (
 )
 from treepo.packing import Rows
 
-_SECONDS = 600.0
 KINDS = (*CONFIGS, "gemma3", "qwen3_moe")
-
-
-def on_ranks(ranks: int, folder: Path, work: Callable[..., Any]) -> list[Any]:
-    """What a function of this module gives on each of several processes, which are joined by gloo.
-
-    Args:
-        ranks: How many there are.
-        folder: Empty; they meet in it.
-        work: Called with the group of all ranks.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch._dynamo", "transformers", "tensordict", "ray"])
-    with ProcessPoolExecutor(ranks, mp_context=context) as pool:
-        futures = [pool.submit(_run, rank, ranks, folder, work) for rank in range(ranks)]
-        return [future.result(timeout=_SECONDS) for future in futures]
-
-
-def _run(rank: int, ranks: int, folder: Path, work: Callable[..., Any]) -> Any:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
-    try:
-        return work(dist.group.WORLD)
-    finally:
-        dist.destroy_process_group()
 
 
 def special_rows() -> Rows:
@@ -95,6 +67,8 @@ def compare_with_rows(group: dist.ProcessGroup, *, kinds: Sequence[str]) -> Foun
     compare("special rows", special_rows())
     # Two tokens: of three ranks one has none of its own. Queries have a single key, so some gradients are zero.
     compare("fewer tokens than ranks", Rows.of([[7]], [[8]]), joined=True)
+    # Nothing is scored, and still every rank runs through.
+    pass_packed(model, Rows.of([[7, 8], [7, 9]], [[], []]), group=group)
     compare("bfloat16", autocast=True)
     if group.rank() == 0:
         exact = pass_by_rows(model, rows)

@@ -11,7 +11,7 @@ from treepo.packing.read_out import Labels, LabelShares, ReadOut, read_out, shar
 from treepo.packing.rows import Rows, Walk, walk_paths, walk_rows, walk_trees
 from treepo.packing.scores import LabelScores, score_labels, scores_for_logits
 from treepo.packing.split import split_tree
-from treepo.packing.token_shares import Sharing, TokenShare, share_tokens, whole_share
+from treepo.packing.token_shares import Sharing, TokenShare, imbalance, share_tokens, whole_share
 
 __all__ = [
     "Exchange",
@@ -27,6 +27,7 @@ __all__ = [
     "Sharing",
     "TokenShare",
     "Walk",
+    "imbalance",
     "lay_out",
     "plan_equal_rows",
     "plan_micro_batches",

@@ -33,7 +33,7 @@ class Exchange:
         labels: What this one scores, on the device; its positions are the forward's ``logits_to_keep``.
         label_slots: int64, shape (labels,), on the device: where the labels of the read-out stand among the scores of
             all ranks.
-        most_labels: Labels of the rank that has most; each hands on as many scores.
+        most_labels: Labels of the rank that has most, at least 1; each hands on as many scores.
     """
 
     group: dist.ProcessGroup
@@ -75,35 +75,38 @@ class Exchange:
         """How many ranks share the micro-batch."""
         return len(self.sharing.shares)
 
-    def gather(self, own: Tensor) -> Tensor:
-        """All ranks' entries, in the order of the packed tokens; no gradient goes back.
+    def gather(self, *own: Tensor) -> tuple[Tensor, ...]:
+        """All ranks' entries, in the order of the packed tokens, in one exchange; no gradient goes back.
 
         Args:
-            own: Shape (queries, ...), of this rank's queries.
+            *own: Of one type, each shape (queries, heads, any size), of this rank's queries.
 
         Returns:
-            Shape (packed, ...).
+            Each shape (packed, heads, its size).
         """
-        return self.all_of(own).index_select(0, self._slots)
+        whole = self.all_of(torch.cat(own, -1)).index_select(0, self._slots)
+        return whole.split([part.shape[-1] for part in own], -1)
 
-    def reduce(self, whole: Tensor) -> Tensor:
+    def reduce(self, *whole: Tensor) -> tuple[Tensor, ...]:
         """The other way: what all ranks have for this rank's tokens, added up.
 
         Args:
-            whole: Shape (packed, ...).
+            *whole: Of one type, each shape (packed, heads, any size).
 
         Returns:
-            Shape (queries, ...); zero for a copy.
+            Each shape (queries, heads, its size); zero for a copy.
         """
-        size = len(self.share)
-        by_rank = whole.new_zeros(self.ranks * size, *whole.shape[1:]).index_copy_(0, self._slots, whole)
+        size, widths = len(self.share), [part.shape[-1] for part in whole]
+        by_rank = whole[0].new_zeros(self.ranks * size, *whole[0].shape[1:-1], sum(widths))
+        for part, out in zip(whole, by_rank.split(widths, -1), strict=True):
+            out.index_copy_(0, self._slots, part)
         own = torch.empty_like(by_rank[:size])
         _reduce_scatter(own, by_rank, group=self.group)
-        return own
+        return own.split(widths, -1)
 
-    def gather_with_gradient(self, own: Tensor) -> Tensor:
+    def gather_with_gradient(self, *own: Tensor) -> tuple[Tensor, ...]:
         """`gather`, with `reduce` in the backward pass."""
-        return _Gather.apply(own, self)
+        return _Gather.apply(self, *own)
 
     def join(self, own: Tensor) -> Tensor:
         """The scores of all labels, from every rank's own.
@@ -128,16 +131,17 @@ class Exchange:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, exchange: Exchange) -> Tensor:
+    def forward(ctx: Any, exchange: Exchange, *own: Tensor) -> tuple[Tensor, ...]:
         ctx.exchange = exchange
-        return exchange.gather(own)
+        # Outputs of one function may not be views of one tensor.
+        return tuple(whole.contiguous() for whole in exchange.gather(*own))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (grad,) = grad_outputs
-        exact = torch.promote_types(grad.dtype, torch.float32)
-        return ctx.exchange.reduce(grad.to(exact)).to(grad.dtype), None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        exact = torch.promote_types(grad_outputs[0].dtype, torch.float32)
+        own = ctx.exchange.reduce(*(grad.to(exact) for grad in grad_outputs))
+        return None, *(part.to(grad.dtype) for part, grad in zip(own, grad_outputs, strict=True))
 
 
 class _Join(torch.autograd.Function):

@@ -61,7 +61,7 @@ class LabelShares:
         parts: Per rank its labels, with positions among its own queries.
         slots: int64, shape (labels,), where each label of the read-out stands once the ranks' scores are put one behind
             the other, each filled up to `size`.
-        size: Labels of the rank that has most.
+        size: Labels of the rank that has most, at least 1.
     """
 
     parts: tuple[Labels, ...]
@@ -114,7 +114,7 @@ def share_labels(readout: ReadOut, sharing: Sharing) -> LabelShares:
     counts = torch.tensor(readout.first_labels).diff()
     label_owners = owners[readout.sources]
     label_slots = torch.empty_like(readout.labels)
-    most = int(label_owners.bincount().max()) if len(label_owners) else 0
+    most = max(1, *label_owners.bincount(minlength=len(sharing.shares)).tolist())
     parts = []
     for rank in range(len(sharing.shares)):
         chosen = owners == rank

@@ -88,11 +88,15 @@ class Sharing:
     shares: tuple[TokenShare, ...]
     slots: Tensor
 
-    @property
-    def imbalance(self) -> float:
-        """Pairs of attention on the busiest rank over the mean rank's."""
-        pairs = [share.pairs for share in self.shares]
-        return max(pairs) * len(pairs) / sum(pairs)
+
+def imbalance(sharings: Sequence[Sharing]) -> float:
+    """Pairs of attention on the busiest rank, for which the others wait, over the mean rank's.
+
+    Args:
+        sharings: The micro-batches that the same ranks compute one by one, each with a busiest rank of its own.
+    """
+    pairs = [[share.pairs for share in sharing.shares] for sharing in sharings]
+    return sum(map(max, pairs)) * len(pairs[0]) / sum(map(sum, pairs))
 
 
 def whole_share(layout: Layout) -> TokenShare:

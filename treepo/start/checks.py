@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     training.unread_options,
     training.dynamic_sampling,
     training.length_penalty,
+    training.shared_sequences,
     training.mini_batch,
     training.loggers,
     reward_function.old_options,

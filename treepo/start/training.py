@@ -17,7 +17,7 @@ from treepo.config import ConfigError
 from treepo.config.suggestion import suggestion
 from treepo.start.declared import Start, reads
 from treepo.verl.training.own_checks import check_as_verl_does, estimator_names
-from treepo.verl.training.packing import STRATEGIES
+from treepo.verl.training.packing import STRATEGIES, sequence_ranks
 
 MODES = ("sync", "colocate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
@@ -158,15 +158,38 @@ def length_penalty(start: Start) -> None:
 def mini_batch(start: Start) -> None:
     """Refuses mini-batches that the ranks cannot share out evenly."""
     actor, trainer = start.config.actor_rollout_ref.actor, start.config.trainer
-    # verl still reads the older of the two places, too.
-    sequence_parallel = max(actor.ulysses_sequence_parallel_size, actor.fsdp_config.ulysses_sequence_parallel_size)
-    ranks = max(1, trainer.nnodes * trainer.n_gpus_per_node // sequence_parallel)
+    ranks = max(1, trainer.nnodes * trainer.n_gpus_per_node // sequence_ranks(actor))
     rows = actor.ppo_mini_batch_size * start.config.actor_rollout_ref.rollout.n
     if rows % ranks:
         raise ConfigError(
             f"actor_rollout_ref.actor.ppo_mini_batch_size x treepo.width = {rows} is refused: the {ranks} "
             "data-parallel ranks must share a mini-batch out evenly"
         )
+
+
+_ROLES = ("actor_rollout_ref.actor", "actor_rollout_ref.ref")
+# verl still reads the older of the two places, too.
+_SEQUENCE_RANKS = tuple(
+    f"{role}.{place}ulysses_sequence_parallel_size" for role in _ROLES for place in ("", "fsdp_config.")
+)
+
+
+@reads(*_SEQUENCE_RANKS, "actor_rollout_ref.model.use_remove_padding", "trainer.nnodes", "trainer.n_gpus_per_node")
+def shared_sequences(start: Start) -> None:
+    """Refuses ranks that cannot share a sequence: verl's engine would find out in the workers."""
+    trainer = start.config.trainer
+    ranks = trainer.nnodes * trainer.n_gpus_per_node
+    for option in _SEQUENCE_RANKS:
+        size = OmegaConf.select(start.config, option) or 1
+        if ranks % size:
+            raise ConfigError(
+                f"{option}={size} is refused: it must divide trainer.nnodes x trainer.n_gpus_per_node = {ranks}"
+            )
+        if size > 1 and not start.config.actor_rollout_ref.model.use_remove_padding:
+            raise ConfigError(
+                f"{option}={size} is refused: verl shares sequences without padding alone; set "
+                "actor_rollout_ref.model.use_remove_padding=true"
+            )
 
 
 @reads("trainer.logger", "ray_kwargs.ray_init.runtime_env.env_vars")

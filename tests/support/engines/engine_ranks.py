@@ -1,6 +1,7 @@
 """One of several processes that train together, with verl's engine and with the packed one: run as a script.
 
-``engine_ranks.py MODEL FOLDER RANK RANKS``: the rank's outcomes go to ``FOLDER/RANK.pt``.
+``engine_ranks.py MODEL FOLDER RANK RANKS``: the rank's outcomes go to ``FOLDER/RANK.pt``. Two ranks train with shares
+of the rows, and with shares of every micro-batch; four do both at once.
 """
 
 import random
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from benchmarks.engine_passes import EngineOutcome, run_engine
+from benchmarks.engine_passes import CASES, EngineOutcome, infer, run_case, run_engine
 from benchmarks.engines import build_engine, make_batch, policy_loss, process_group
 from benchmarks.packing_passes import grow_rows
 from treepo.packing import Rows
@@ -49,6 +50,34 @@ def refusal(folder: Path, rank: int) -> str:
     return ""
 
 
+SEQUENCE_CASES = ("float32", "float32, entropy and KL", "float32, gradient checkpointing")
+"""Those of `benchmarks.engine_passes` that the two ranks run that share every micro-batch."""
+
+SEQUENCE_ROWS = grow_rows(random.Random(1), prompts=3, width=4)
+
+
+def shared_sequences(folder: Path) -> dict[str, EngineOutcome]:
+    """All ranks share every micro-batch of the same rows."""
+    ranks = torch.distributed.get_world_size()
+    return {
+        label: run_case(folder, SEQUENCE_ROWS, CASES[label], packed=True, seed=1, steps=2, sequence_ranks=ranks)
+        for label in SEQUENCE_CASES
+    }
+
+
+def reference_log_probs(folder: Path, sequence_ranks: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of a model without an optimizer, at another temperature."""
+    engine = build_engine(folder, packed=True, forward_only=True, sequence_ranks=sequence_ranks)
+    return infer(engine, make_batch(SEQUENCE_ROWS, max_tokens=LIMIT, temperature=0.7))
+
+
+def shared_rows_and_sequences(folder: Path, rank: int, ranks: int) -> EngineOutcome:
+    """Pairs of ranks share the micro-batches of the rows that one of half as many ranks would have by itself."""
+    data_rank = rank // 2
+    batches = [make_batch(rows_of_rank(data_rank), seed=data_rank, max_tokens=LIMIT // 2, global_rows=8 * (ranks // 2))]
+    return run_engine(build_engine(folder, packed=True, sequence_ranks=2), batches, policy_loss(), steps=2)
+
+
 def main(model: str, folder: str, rank: int, ranks: int) -> None:
     """Runs one rank."""
     torch.set_num_threads(1)
@@ -56,7 +85,12 @@ def main(model: str, folder: str, rank: int, ranks: int) -> None:
         torch.cuda.set_device(rank)
     store = torch.distributed.FileStore(str(Path(folder) / "store"), ranks)  # pyright: ignore[reportPrivateImportUsage]
     with process_group(rank, ranks, store):
-        found = {**outcomes(Path(model), rank, ranks), "refusal": refusal(Path(model), rank)}
+        path = Path(model)
+        if ranks == 2:
+            found: dict[str, Any] = {**outcomes(path, rank, ranks), "refusal": refusal(path, rank)}
+            found |= {"sequence": shared_sequences(path), "reference": reference_log_probs(path, ranks)}
+        else:
+            found = {"packed": shared_rows_and_sequences(path, rank, ranks)}
     torch.save(found, Path(folder) / f"{rank}.pt")
 
 

@@ -4,7 +4,9 @@ from functools import partial
 
 import pytest
 import torch
-from sequence_ranks import KINDS, Found, compare_with_rows, on_ranks
+from sequence_ranks import KINDS, Found, compare_with_rows
+
+from benchmarks.packing_exactness import on_ranks
 
 OTHERS = ("split into micro-batches", "special rows", "fewer tokens than ranks")
 

@@ -15,6 +15,7 @@ from treepo.packing import (
     Rows,
     Sharing,
     TokenShare,
+    imbalance,
     lay_out,
     read_out,
     score_labels,
@@ -108,7 +109,9 @@ def test_no_two_ranks_are_more_than_three_blocks_of_pairs_apart(layout: Layout, 
     pairs = [share.pairs for share in sharing.shares]
     largest = block * (int(layout.positions.max()) + 1)
     assert max(pairs) - min(pairs) <= 3 * largest
-    assert sharing.imbalance == pytest.approx(max(pairs) / (sum(pairs) / ranks))
+    assert imbalance([sharing]) == pytest.approx(max(pairs) / (sum(pairs) / ranks))
+    # Whoever is busy in one micro-batch is waited for in each.
+    assert imbalance([sharing, sharing]) == pytest.approx(imbalance([sharing]))
 
 
 @pytest.mark.parametrize("ranks", [2, 4, 8])
@@ -116,7 +119,7 @@ def test_no_two_ranks_are_more_than_three_blocks_of_pairs_apart(layout: Layout, 
 def test_a_long_tree_is_balanced_within_two_percent(ranks: int, width: int, fork: float):
     length = max(2000, 32_000 // width)
     layout = lay_out(grow_rows(random.Random(0), prompt_length=2000, width=width, response_length=length, fork=fork))
-    assert share_tokens(layout, ranks=ranks).imbalance < 1.02
+    assert imbalance([share_tokens(layout, ranks=ranks)]) < 1.02
     # Equal stretches of one long row, which is what cutting the sequence in order gives, are not.
     stretches = [float(stretch.sum()) for stretch in (layout.positions + 1).tensor_split(ranks)]
     assert width > 1 or max(stretches) * ranks / sum(stretches) > 1.4
@@ -215,7 +218,7 @@ def test_flash_calls_of_a_share_count_its_own_queries_and_name_keys_of_all():
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10_000), width=st.integers(1, 6), length=st.integers(0, 12), ranks=st.integers(1, 5))
+@given(seed=st.integers(0, 10_000), width=st.integers(1, 6), length=st.integers(0, 12), ranks=st.integers(2, 5))
 def test_every_label_is_scored_where_its_parent_is_and_all_scores_come_back_in_order(
     seed: int, width: int, length: int, ranks: int
 ):
@@ -235,4 +238,4 @@ def test_every_label_is_scored_where_its_parent_is_and_all_scores_come_back_in_o
         scores = score_labels(own[part.positions], weight, part, chunk_tokens=2).log_probs
         filled[rank, : len(scores)] = scores
     torch.testing.assert_close(filled.flatten()[labels.slots], expected)
-    assert max(len(part.labels) for part in labels.parts) == labels.size
+    assert max(1, *(len(part.labels) for part in labels.parts)) == labels.size

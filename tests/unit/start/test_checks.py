@@ -67,6 +67,15 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
             "treepo.rollout.seeded_requests=true is refused",
         ),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=3 trainer.n_gpus_per_node=16", "the 16 data-parallel ranks"),
+        (
+            "actor_rollout_ref.actor.ulysses_sequence_parallel_size=2",
+            "ulysses_sequence_parallel_size=2 is refused: it must divide trainer.nnodes x trainer.n_gpus_per_node = 1",
+        ),
+        (
+            "actor_rollout_ref.ref.fsdp_config.ulysses_sequence_parallel_size=2 trainer.n_gpus_per_node=2",
+            "ref.fsdp_config.ulysses_sequence_parallel_size=2 is refused: verl shares sequences without padding alone; "
+            "set actor_rollout_ref.model.use_remove_padding=true",
+        ),
         ("algorithm.filter_groups.enable=true algorithm.filter_groups.metric=null", "filter_groups.metric is empty"),
         ("+reward.reward_kwargs.overlong_buffer_cfg.enable=true", "overlong_buffer_cfg.len is missing"),
         (f"{OVERLONG} reward.reward_manager.name=naive", "only reward.reward_manager.name=dapo reads it"),

@@ -57,6 +57,12 @@ def test_parameters_of_qwen_7b_are_the_published_number() -> None:
     assert shape_7b().parameters == 7_615_616_512
 
 
+SHARED = (
+    "actor_rollout_ref.actor.ulysses_sequence_parallel_size=4",
+    "actor_rollout_ref.model.use_remove_padding=true",
+)
+
+
 def test_parameters_are_those_that_transformers_counts(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path)
     counted = sum(part.numel() for part in AutoModelForCausalLM.from_pretrained(model).parameters())
@@ -91,7 +97,7 @@ def test_states_that_stay_on_the_host_are_counted_nowhere() -> None:
 
 
 def test_no_two_uses_of_memory_are_called_alike() -> None:
-    found = expected("actor_rollout_ref.actor.use_kl_loss=true")
+    found = expected("actor_rollout_ref.actor.use_kl_loss=true", *SHARED)
     lines = (*found.update, *found.rollout[:1], *found.cache)
     assert {line.kind for line in lines} == set(Kind)
     assert len({line.name for line in lines}) == len(lines)
@@ -111,6 +117,19 @@ def test_packed_updates_hold_a_chunk_of_logits_whatever_the_micro_batch() -> Non
         assert sizes(expected(f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={tokens}"))["logits"] == chunk
     few = sizes(expected("actor_rollout_ref.actor.ppo_max_token_len_per_gpu=500"))
     assert few["logits"] == 500 * 152_064 * 12 + 152_064 * 3584 * 4
+
+
+def test_ranks_that_share_sequences_hold_the_keys_of_all_their_tokens() -> None:
+    tokens = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=8192"
+    alone, shared = sizes(expected(tokens)), sizes(expected(tokens, *SHARED))
+    # 4 ranks; keys and values of 4 heads of 128, in bfloat16, their gradients in float32 twice.
+    assert shared["gathered keys"] == 4 * 8192 * 2 * 4 * 128 * (2 + 8)
+    assert "gathered keys" not in alone
+    assert "gathered keys" not in sizes(expected("treepo.packing.enabled=false", *SHARED))
+    # What a rank computes by itself is bounded as before, and fixed numbers of rows are shared.
+    assert shared["activations"] == alone["activations"]
+    fixed = "actor_rollout_ref.actor.use_dynamic_bsz=false", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4"
+    assert 4 * sizes(expected(*fixed, *SHARED))["activations"] == sizes(expected(*fixed))["activations"]
 
 
 def test_activations_grow_with_the_micro_batch_and_shrink_with_checkpointing() -> None:

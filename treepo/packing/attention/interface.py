@@ -145,7 +145,7 @@ def packed_attention(
         output = attend(query, key, value, kernel=ChainKernel(share=share, scale=scaling), exchange=exchange)
     else:
         if exchange is not None:
-            key, value = exchange.gather_with_gradient(key), exchange.gather_with_gradient(value)
+            key, value = exchange.gather_with_gradient(key, value)
         output = path_attention(query, key, value, share=share, scale=scaling, window=sliding_window)
     return output[None], None
 

@@ -52,7 +52,8 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, kernel: Kernel, exchange: Exchange | None
     ) -> Tensor:
-        output, kept = kernel.forward(query, *_gathered(key, value, exchange))
+        keys, values = (key, value) if exchange is None else exchange.gather(key, value)
+        output, kept = kernel.forward(query, keys, values)
         ctx.save_for_backward(query, key, value, output, *kept)
         ctx.kernel, ctx.exchange = kernel, exchange
         return output
@@ -63,19 +64,10 @@ class _Attention(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, output, *kept = ctx.saved_tensors
-        keys, values = _gathered(key, value, ctx.exchange)
-        grad_query, grad_key, grad_value = ctx.kernel.backward(
-            grad_outputs[0], query, keys, values, output, tuple(kept)
-        )
-        if ctx.exchange is not None:
-            both = ctx.exchange.reduce(torch.cat([grad_key, grad_value], -1))
-            grad_key, grad_value = both.split([key.shape[-1], value.shape[-1]], -1)
+        exchange: Exchange | None = ctx.exchange
+        keys, values = (key, value) if exchange is None else exchange.gather(key, value)
+        grads = ctx.kernel.backward(grad_outputs[0], query, keys, values, output, tuple(kept))
+        grad_query, grad_key, grad_value = grads
+        if exchange is not None:
+            grad_key, grad_value = exchange.reduce(grad_key, grad_value)
         return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None, None
-
-
-def _gathered(key: Tensor, value: Tensor, exchange: Exchange | None) -> tuple[Tensor, Tensor]:
-    """All packed tokens' keys and values, in one exchange."""
-    if exchange is None:
-        return key, value
-    keys, values = exchange.gather(torch.cat([key, value], -1)).split([key.shape[-1], value.shape[-1]], -1)
-    return keys, values

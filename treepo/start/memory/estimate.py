@@ -9,7 +9,7 @@ from treepo.packing.scores import CHUNK_LOGITS
 from treepo.start.memory.engine import cpu_cache, engine_memory
 from treepo.start.memory.line import BYTES, GIB, Kind, Line
 from treepo.start.memory.model_shape import ModelShape
-from treepo.verl.training.packing import obstacle
+from treepo.verl.training.packing import obstacle, sequence_ranks
 
 # Of an accelerator, for what is not counted.
 _SPARE = 0.1
@@ -164,10 +164,11 @@ def _work(config: DictConfig, shape: ModelShape) -> list[Line]:
 
 def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed: int, *, packed: bool) -> list[Line]:
     longest = data.max_prompt_length + data.max_response_length
+    ranks = sequence_ranks(actor)
     tokens = (
         actor.ppo_max_token_len_per_gpu
         if actor.use_dynamic_bsz
-        else (actor.ppo_micro_batch_size_per_gpu or 1) * longest
+        else -(-(actor.ppo_micro_batch_size_per_gpu or 1) * longest // ranks)
     )
     heads = shape.num_attention_heads + shape.num_key_value_heads
     per_token = 6 * shape.hidden_size + 2 * heads * shape.head_dim + 4 * shape.intermediate_size
@@ -179,6 +180,16 @@ def _activations(actor: Any, model: Any, data: Any, shape: ModelShape, computed:
         kept = tokens * layers * per_token * computed
         formula = f"{tokens:,} tokens x {layers} layers x {per_token:,} x {computed} B (no checkpointing)"
     lines = [Line(kind=Kind.ACTIVATIONS, size=kept, formula=formula)]
+    if packed and ranks > 1:
+        # Of all ranks' tokens, one layer at a time; the gradient once more while it is exchanged.
+        numbers, each = 2 * shape.num_key_value_heads * shape.head_dim, computed + 8
+        lines.append(
+            Line(
+                kind=Kind.KEYS,
+                size=ranks * tokens * numbers * each,
+                formula=f"{ranks} x {tokens:,} tokens x {numbers:,} x {each} B (a layer's keys, values, gradients)",
+            )
+        )
     if packed:
         # The head's scores are computed in chunks, and its gradient is summed in float32.
         held, each = min(tokens, CHUNK_LOGITS // shape.vocab_size), 2 * computed + 8

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     REFERENCE = "reference weights"
     GATHERED = "gathered layers"
     ACTIVATIONS = "activations"
+    KEYS = "gathered keys"
     LOGITS = "logits"
     ENGINE = "rollout engine"
     ENGINE_WEIGHTS = "engine weights"

@@ -42,6 +42,8 @@ class Metric:
     TOKEN_RATIO = "treepo/packing/token_ratio"
     REPEATED_TOKENS = "treepo/packing/repeated_tokens"
     MICRO_BATCHES = "treepo/packing/batches"
+    SEQUENCE_RANK_TOKENS = "treepo/packing/sequence_rank_tokens"
+    SEQUENCE_RANK_IMBALANCE = "treepo/packing/sequence_rank_imbalance"
     RANK_IMBALANCE = "treepo/packing/rank_imbalance"
     TURNS_MEAN = "treepo/turns/per_trajectory/mean"
     TURNS_MAX = "treepo/turns/per_trajectory/max"

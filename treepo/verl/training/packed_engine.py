@@ -12,11 +12,15 @@ and ``benchmarks.engines.make_batch`` the batch that either takes.
 What it overrides of verl 0.9.1 (``verl/workers/engine/fsdp/transformer_impl.py``), and
 ``tests/seams/test_packing_seams.py`` holds: `forward_backward_batch` is verl's loop with other micro-batches;
 `forward_step` is verl's, with scores of the labels in place of logits; `prepare_model_inputs` and
-`prepare_model_outputs` go from rows to the packed tokens and back inside it.
+`prepare_model_outputs` go from rows to the packed tokens and back inside it; `_build_module` is verl's, without its
+patch of attention for Ulysses.
+
+With ``ulysses_sequence_parallel_size`` above 1 the ranks that verl gives the same rows share every micro-batch's packed
+tokens (`treepo.packing.Exchange`), which takes the place of Ulysses.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +36,14 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.engine.utils import postprocess_batch_func
 
 from treepo.packing import (
+    Exchange,
+    Labels,
     Layout,
     Plan,
     ReadOut,
     Rows,
+    Sharing,
+    imbalance,
     lay_out,
     plan_equal_rows,
     plan_micro_batches,
@@ -56,11 +64,24 @@ _UNREAD = ("calculate_sum_pi_squared", "distillation_use_topk", "distillation_on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PackedRows:
-    """One micro-batch's layout and the way back; travels in it as verl's other settings do."""
+    """One micro-batch's layout and the way back; travels in it as verl's other settings do.
+
+    Attributes:
+        layout: The packed rows.
+        readout: The way back, on the device.
+        row_tokens: Tokens of the rows.
+        exchange: The way to the ranks that share the micro-batch; None on one.
+    """
 
     layout: Layout
     readout: ReadOut
     row_tokens: int
+    exchange: Exchange | None
+
+    @property
+    def labels(self) -> Labels:
+        """What is scored on this rank."""
+        return self.readout if self.exchange is None else self.exchange.labels
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device="cuda")
@@ -79,7 +100,6 @@ class PackedFSDPEngine(_Engine):
     def __init__(self, model_config: HFModelConfig, engine_config: FSDPEngineConfig, **kwargs: Any) -> None:
         check_model(model_config.hf_config)
         for option, asked in (
-            ("ulysses_sequence_parallel_size", engine_config.ulysses_sequence_parallel_size > 1),
             ("use_fused_kernels", model_config.use_fused_kernels),
             ("pad_to_length", engine_config.pad_to_length),
             ("qat", engine_config.qat.enable),
@@ -114,8 +134,13 @@ class PackedFSDPEngine(_Engine):
         rows = rows_of(data)
         plan = self._plan(data, rows)
         packed_tokens, outputs = 0, []
-        for index, (micro_batch, packed) in enumerate(_micro_batches(data, rows, plan)):
+        sharings: list[Sharing] = []
+        # Laid out one by one, on the host, while the device computes the one before.
+        for index, batch in enumerate(plan.batches):
+            micro_batch, packed = self._micro_batch(data, rows, batch.rows)
             packed_tokens += len(packed.layout)
+            if packed.exchange is not None:
+                sharings.append(packed.exchange.sharing)
             last = index == len(plan.batches) - 1
             sync = nullcontext() if forward_only else self._gradient_sync_context(is_last_micro_batch=last)
             with torch.set_grad_enabled(not forward_only), sync, torch.profiler.record_function(f"micro_batch{index}"):
@@ -134,6 +159,11 @@ class PackedFSDPEngine(_Engine):
             f"{METRICS}repeated_tokens": [plan.repeated_tokens],
             f"{METRICS}batches": [len(plan.batches)],
         }
+        if sharings:
+            result["metrics"] |= {
+                f"{METRICS}sequence_rank_tokens": [sum(len(sharing.shares[0]) for sharing in sharings)],
+                f"{METRICS}sequence_rank_imbalance": [imbalance(sharings)],
+            }
         return result
 
     def forward_step(
@@ -145,14 +175,14 @@ class PackedFSDPEngine(_Engine):
         temperature = max(float(tu.get(micro_batch, "temperature")), 1e-8)
         entropy = bool(tu.get(micro_batch, "calculate_entropy", default=False))
         head = self.module.get_output_embeddings()
-        with scores_for_logits(head, packed.readout, temperature=temperature, entropy=entropy):
+        with scores_for_logits(head, packed.labels, temperature=temperature, entropy=entropy):
             return super().forward_step(micro_batch, loss_function=loss_function, forward_only=forward_only)
 
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
         """The packed tokens of a micro-batch, for verl's ``forward_step``."""
         packed = _packed(micro_batch)
-        inputs = model_inputs(packed.layout, torch.device(get_device_id()))
-        return inputs | {"logits_to_keep": packed.readout.positions}, {"packed": packed}
+        inputs = model_inputs(packed.layout, torch.device(get_device_id()), exchange=packed.exchange)
+        return inputs | {"logits_to_keep": packed.labels.positions}, {"packed": packed}
 
     def prepare_model_outputs(
         self, output: Any, output_args: dict[str, Any], micro_batch: TensorDict, logits_processor_func: object
@@ -165,19 +195,31 @@ class PackedFSDPEngine(_Engine):
         """
         packed: _PackedRows = output_args["packed"]
         names = ("log_probs", "entropy") if output.logits.dim() == 2 else ("log_probs",)
+        scores = output.logits.view(len(names), -1)
+        if packed.exchange is not None:
+            scores = packed.exchange.join(scores)
         tokens: Any = micro_batch["input_ids"]
         return {
             name: torch.nested.nested_tensor_from_jagged(
-                torch.roll(to_rows(scores, packed.readout, packed.row_tokens), -1), tokens.offsets()
+                torch.roll(to_rows(values, packed.readout, packed.row_tokens), -1), tokens.offsets()
             )
-            for name, scores in zip(names, output.logits.view(len(names), -1), strict=True)
+            for name, values in zip(names, scores, strict=True)
         }
+
+    def _build_module(self) -> Any:
+        """verl's, told of one sequence rank: its patch for Ulysses asks for heads that divide by them."""
+        ranks, self.ulysses_sequence_parallel_size = self.ulysses_sequence_parallel_size, 1
+        try:
+            return super()._build_module()
+        finally:
+            self.ulysses_sequence_parallel_size = ranks
 
     def _note_batch_size(self, data: TensorDict) -> None:
         """What verl's losses divide by: the tokens of the mini-batch on all ranks."""
         tokens = data["loss_mask"].sum().to(get_device_id())
         torch.distributed.all_reduce(tokens, group=self.get_data_parallel_group())
-        tu.assign_non_tensor(data, batch_num_tokens=tokens.item(), dp_size=self.get_data_parallel_size(), sp_size=1)
+        ranks = {"dp_size": self.get_data_parallel_size(), "sp_size": self.ulysses_sequence_parallel_size}
+        tu.assign_non_tensor(data, batch_num_tokens=tokens.item(), **ranks)
 
     def _plan(self, data: TensorDict, rows: Rows) -> Plan:
         """The micro-batches: by packed tokens, or with verl's fixed number of rows in each."""
@@ -186,16 +228,35 @@ class PackedFSDPEngine(_Engine):
             if len(rows) % size:
                 raise ValueError(f"{len(rows)} rows cannot make micro-batches of micro_batch_size_per_gpu={size}")
             return plan_equal_rows(rows, batches=len(rows) // size)
-        limit = tu.get(data, "max_token_len_per_gpu")
+        ranks = self.ulysses_sequence_parallel_size
+        # As in verl: what every rank may hold, times the ranks that share a micro-batch.
+        limit = tu.get(data, "max_token_len_per_gpu") * ranks
         longest = int(rows.lengths.max())
         plan = plan_micro_batches(rows, max_tokens=limit) if longest <= limit else None
         # One rank's failure must be every rank's, or the others would wait for it.
         count = self._most(len(plan.batches) if plan is not None else _IMPOSSIBLE)
         if plan is None or count == _IMPOSSIBLE:
-            raise ValueError(f"a row is longer than max_token_len_per_gpu={limit}; this rank's longest has {longest}")
+            bound = f"max_token_len_per_gpu={limit // ranks}" + (f" x {ranks} sequence ranks" if ranks > 1 else "")
+            raise ValueError(f"a row is longer than {bound}; this rank's longest has {longest}")
         if count == len(plan.batches):
             return plan
         return plan_micro_batches(rows, max_tokens=limit, min_batches=count)
+
+    def _micro_batch(self, data: TensorDict, rows: Rows, chosen: Sequence[int]) -> tuple[TensorDict, _PackedRows]:
+        device = torch.device(get_device_id())
+        part = rows.select(chosen)
+        layout = lay_out(part)
+        readout = read_out(layout, part)
+        group = self.ulysses_parallel_group
+        packed = _PackedRows(
+            layout=layout,
+            readout=readout.to(device),
+            row_tokens=len(part.tokens),
+            exchange=None if group is None else Exchange(group, layout, readout, device),
+        )
+        micro_batch = tu.index_select_tensor_dict(data, list(chosen))
+        tu.assign_non_tensor_data(micro_batch, _PACKED, packed)
+        return micro_batch, packed
 
     def _most(self, count: int) -> int:
         """The largest of all data-parallel ranks' numbers."""
@@ -226,22 +287,6 @@ def _check_batch(data: TensorDict) -> None:
         asked.append("a temperature per row")
     if asked:
         raise ValueError(f"treepo.packing does not support {asked[0]}; train row by row")
-
-
-def _micro_batches(data: TensorDict, rows: Rows, plan: Plan) -> Iterator[tuple[TensorDict, _PackedRows]]:
-    """Laid out one by one, on the host, while the device computes the one before."""
-    for batch in plan.batches:
-        yield _micro_batch(data, rows, batch.rows)
-
-
-def _micro_batch(data: TensorDict, rows: Rows, chosen: Sequence[int]) -> tuple[TensorDict, _PackedRows]:
-    part = rows.select(chosen)
-    layout = lay_out(part)
-    readout = read_out(layout, part).to(torch.device(get_device_id()))
-    packed = _PackedRows(layout=layout, readout=readout, row_tokens=len(part.tokens))
-    micro_batch = tu.index_select_tensor_dict(data, list(chosen))
-    tu.assign_non_tensor_data(micro_batch, _PACKED, packed)
-    return micro_batch, packed
 
 
 def _packed(micro_batch: TensorDict) -> _PackedRows:

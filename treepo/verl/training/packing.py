@@ -31,8 +31,6 @@ _SWITCHES = (
 
 READS = (
     *("actor_rollout_ref.actor.strategy", "trainer.device"),
-    *(f"{role}.ulysses_sequence_parallel_size" for role in _ROLES),
-    *(f"{role}.fsdp_config.ulysses_sequence_parallel_size" for role in _ROLES),
     *(option for option, _ in _SWITCHES),
     *(f"actor_rollout_ref.model.{part}" for part in ("path", "hf_config_path", "trust_remote_code", "override_config")),
 )
@@ -68,12 +66,6 @@ def obstacle(config: DictConfig, *, look_up: bool = True) -> str | None:
         )
     if config.trainer.device not in ("cuda", "cpu"):
         return f"trainer.device={config.trainer.device}: attention over trees runs on cuda and cpu; use one of them"
-    for role in _ROLES:
-        # verl still reads the older of the two places, too.
-        for option in (f"{role}.ulysses_sequence_parallel_size", f"{role}.fsdp_config.ulysses_sequence_parallel_size"):
-            size = OmegaConf.select(config, option)
-            if size is not None and size > 1:
-                return f"{option}={size}: a packed tree is one sequence and is not cut over ranks; set it to 1"
     for option, reason in _SWITCHES:
         if OmegaConf.select(config, option):
             return f"{option}=true: {reason}; set it to false"
@@ -100,6 +92,14 @@ def _model_obstacle(model: DictConfig, *, look_up: bool) -> str | None:
     update_model_config(loaded, override_config_kwargs=overrides.get("model_config", overrides))
     found = of_model(loaded)
     return found and f"actor_rollout_ref.model.path={model.path}: {found} is not packed; choose another model"
+
+
+def sequence_ranks(role: DictConfig) -> int:
+    """How many ranks share every micro-batch of ``actor_rollout_ref.actor`` or ``.ref``.
+
+    verl still reads the older of the option's two places, too.
+    """
+    return max(role.ulysses_sequence_parallel_size, role.fsdp_config.ulysses_sequence_parallel_size)
 
 
 def use_packed_engine(config: DictConfig) -> None:

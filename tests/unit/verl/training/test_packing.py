@@ -40,9 +40,6 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
 REFUSED = [
     (f"{ACTOR}.strategy=veomni", f"{ACTOR}.strategy=veomni: only verl's FSDP engine has a packed one; set it to fsdp2"),
     ("trainer.device=npu", "trainer.device=npu: attention over trees runs on cuda and cpu"),
-    (f"{ACTOR}.ulysses_sequence_parallel_size=2", "is not cut over ranks; set it to 1"),
-    (f"{ACTOR}.fsdp_config.ulysses_sequence_parallel_size=2", "is not cut over ranks; set it to 1"),
-    ("actor_rollout_ref.ref.ulysses_sequence_parallel_size=2", "ref.ulysses_sequence_parallel_size=2"),
     (f"{MODEL}.use_fused_kernels=true", "fused kernels take logits and log-probs by rows; set it to false"),
     (f"{ACTOR}.calculate_sum_pi_squared=true", "only log-probs and entropies are read out; set it to false"),
     (f"{MODEL}.enable_activation_offload=true", "tensors would come back in another layout than they left in"),
@@ -76,6 +73,8 @@ def test_where_it_is_not_exact_it_is_off_or_refused_with_a_remedy(folder: Path, 
         [f"{ACTOR}.use_dynamic_bsz=false", f"{ACTOR}.ppo_micro_batch_size_per_gpu=4"],
         [f"{ACTOR}.use_kl_loss=true", f"{ACTOR}.entropy_coeff=0.01"],
         [f"{MODEL}.enable_gradient_checkpointing=true", f"{MODEL}.lora_rank=8"],
+        [f"{ACTOR}.ulysses_sequence_parallel_size=2", f"{MODEL}.use_remove_padding=true"],
+        ["actor_rollout_ref.ref.ulysses_sequence_parallel_size=2", f"{MODEL}.use_remove_padding=true"],
     ],
 )
 def test_what_packing_takes_the_place_of_or_leaves_alone_is_no_obstacle(folder: Path, overrides: list[str]) -> None:
