@@ -8,8 +8,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean, median
+
+from omegaconf import DictConfig
 
 from benchmarks.learning.collect import read_result, steps_of
 from benchmarks.learning.process import ProcessFailed, run_bounded
@@ -103,15 +106,14 @@ def read_talks(logs: Path, *, key: RunKey, began: float, wall: float, load_befor
         FileNotFoundError: There are no logs.
         ValueError: A step is missing, or the held-out accuracy.
     """
-    scalars, overrides = read_scalars(logs), arm_overrides(key.arm)
-    config = compose(PRESET, overrides, config_dir=HERE)
+    scalars, config = read_scalars(logs), _composed(key.arm)
     steps = config.trainer.total_training_steps
     read = read_result(
         logs,
         key=key,
         study=fingerprint(None),
         steps=steps,
-        overrides=overrides,
+        overrides=arm_overrides(key.arm),
         held_out_samples=TalkSettings().task.held_out * config.actor_rollout_ref.rollout.val_kwargs.n,
         accuracy=accuracy_series(scalars),
         began=began,
@@ -150,8 +152,12 @@ def arm_overrides(arm: str) -> list[str]:
 
 def fingerprint(arm: str | None) -> str:
     """Names everything that decides an arm's outcome but the seed; without an arm, what all of them share."""
-    composed = compose(PRESET, _SHARED if arm is None else arm_overrides(arm), config_dir=HERE)
-    return digest(composed, model=TalkSettings().key, version=_VERSION)
+    return digest(_composed(arm), model=TalkSettings().key, version=_VERSION)
+
+
+@cache
+def _composed(arm: str | None) -> DictConfig:
+    return compose(PRESET, _SHARED if arm is None else arm_overrides(arm), config_dir=HERE)
 
 
 def train_missing(

@@ -89,6 +89,7 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ("quickstart run_dir=x", "run_dir is refused here; choose the place of the result folders with --out"),
         ("quickstart treepo.widht=8", "treepo.widht is not an option; did you mean treepo.width?"),
         ("train treepo", "'treepo' is not an override; write option=value, as in treepo.width=8"),
+        ("train treepo.environment.name=absent:World", "treepo.environment.name=absent:World cannot be imported: "),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
