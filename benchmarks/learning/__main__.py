@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmarks.learning.arms import ARMS, GROUPS
 from benchmarks.learning.results import plan, result_path, run_missing
-from benchmarks.learning.study import ABLATIONS, ARMS, MAIN, STEPS, WARM_START, choose, fingerprint
+from benchmarks.learning.study import STEPS, choose, fingerprint
+from benchmarks.learning.tasks import find_task
 from treepo.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks/results/learning"
 PAGE = ROOT / "docs/learning.md"
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -32,12 +33,13 @@ def default(context: typer.Context) -> None:
 @app.command()
 def run(
     arms: Annotated[
-        str, typer.Option(help="names with commas between; `main`, `ablations` and `all` stand for several")
+        str, typer.Option(help="names with commas between; `main`, `credits`, `ablations`, `all` stand for several")
     ] = "main",
     seeds: Annotated[int, typer.Option(min=1, help="seeds 0 to this number less one")] = 5,
     steps: Annotated[int, typer.Option(help="training steps of a run")] = STEPS,
+    task: Annotated[str, typer.Option(help="`words`, or `long` with beginnings that decide nothing")] = "words",
     limit: Annotated[float, typer.Option(min=1, help="seconds that a run may take")] = 900.0,
-    results: Annotated[Path, typer.Option(help="where finished runs are kept, a file each")] = RESULTS,
+    results: Annotated[Path | None, typer.Option(help="where finished runs are kept, a file each")] = None,
     page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
     cache: Annotated[Path, typer.Option(help="where task, model and the runs' logs are kept")] = Path(
         ".cache/learning"
@@ -47,24 +49,25 @@ def run(
     """Makes the runs that are missing, one at a time, and reports; the same command resumes where it was stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        chosen = choose(_names(arms))
-        keys = plan({arm.name: fingerprint(arm, steps=steps) for arm in chosen}, range(seeds))
+        learned, chosen = find_task(task), choose(_names(arms))
+        keys = plan({arm.name: fingerprint(arm, steps=steps, task=learned) for arm in chosen}, range(seeds))
     except ConfigError as error:
         console.print(f"error: {error}")
         raise typer.Exit(2) from error
+    results = results or learned.results
     if dry_run:
         missing = [key for key in keys if not result_path(results, key).is_file()]
         console.print("\n".join([*(key.name for key in missing), f"{len(missing)} of {len(keys)} runs are missing"]))
         return
     # Only now: these take seconds to import.
     from benchmarks.learning.collect import TrainingRunner
-    from treepo.quickstart.lessons import Workings
     from treepo.quickstart.prepare import prepare
     from treepo.quickstart.warm_start import WarmStartFailed
 
     try:
-        prepared = prepare(cache, console=console, lessons=Workings(WARM_START))
-        runner = TrainingRunner(prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
+        cache = cache / learned.name
+        prepared = prepare(cache, console=console, lessons=learned.lessons(learned.warm_start))
+        runner = TrainingRunner(learned, prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
         failed = run_missing(keys, results, runner, tell=console.print)
     except KeyboardInterrupt:
         console.print("interrupted; the same command resumes the run that was cut off")
@@ -75,34 +78,35 @@ def run(
     if failed:
         console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
     if len(failed) < len(keys):
-        _report(results, page)
+        _report(results, page, task)
     if failed:
         raise typer.Exit(1)
 
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Option(help="where finished runs are kept")] = RESULTS,
+    task: Annotated[str, typer.Option(help="`words` or `long`")] = "words",
+    results: Annotated[Path | None, typer.Option(help="where finished runs are kept")] = None,
     page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
 ) -> None:
     """Draws tables and plots anew from the results."""
-    _report(results, page)
+    _report(results, page, task)
 
 
 @app.command("arms")
 def list_arms() -> None:
     """Lists the arms."""
     for name, arm in ARMS.items():
-        group = "main" if name in MAIN else "ablation"
         against = f"; against {', '.join(arm.against)}" if arm.against else ""
-        console.print(f"{name:24} {group:9} {arm.says}{against}")
+        console.print(f"{name:24} {arm.group.value:9} {arm.says}{against}")
 
 
-def _report(results: Path, page: Path) -> None:
+def _report(results: Path | None, page: Path, task: str) -> None:
     from benchmarks.learning.report import write_report
 
     try:
-        write_report(results, page)
+        learned = find_task(task)
+        write_report(results or learned.results, page, task=learned)
     except ValueError as error:
         console.print(f"error: {error}")
         raise typer.Exit(1) from error
@@ -110,7 +114,7 @@ def _report(results: Path, page: Path) -> None:
 
 
 def _names(arms: str) -> list[str]:
-    groups = {"main": MAIN, "ablations": ABLATIONS, "all": (*MAIN, *ABLATIONS)}
+    groups = {**{group.value: names for group, names in GROUPS.items()}, "all": tuple(ARMS)}
     names = [name for word in arms.split(",") for name in groups.get(word.strip(), (word.strip(),))]
     return list(dict.fromkeys(names))
 

@@ -12,18 +12,12 @@ from statistics import fmean, median
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
+from benchmarks.learning.arms import ARMS
 from benchmarks.learning.evaluate import held_out_accuracy
 from benchmarks.learning.process import ProcessFailed, run_bounded
 from benchmarks.learning.results import RunFailed, RunKey, RunResult
-from benchmarks.learning.study import (
-    ARMS,
-    EVALUATE_EVERY,
-    SAMPLES,
-    WARM_START,
-    arm_overrides,
-    seed_overrides,
-    study_fingerprint,
-)
+from benchmarks.learning.study import EVALUATE_EVERY, SAMPLES, arm_overrides, seed_overrides, study_fingerprint
+from benchmarks.learning.tasks import Task
 from treepo.quickstart.prepare import Prepared
 from treepo.quickstart.report import Series, read_scalars
 
@@ -34,13 +28,15 @@ class TrainingRunner:
     """Makes one run: trains in a process of its own and reads what it logged.
 
     Args:
+        task: What is learned.
         prepared: Task and warm-started model.
         folder: Where the runs' own folders are made; that of a run that was killed is made anew.
         steps: Training steps.
         limit: Seconds that a run may take.
     """
 
-    def __init__(self, *, prepared: Prepared, folder: Path, steps: int, limit: float) -> None:
+    def __init__(self, task: Task, *, prepared: Prepared, folder: Path, steps: int, limit: float) -> None:
+        self._task = task
         self._prepared = prepared
         self._folder = folder.resolve()
         self._steps = steps
@@ -56,7 +52,7 @@ class TrainingRunner:
         folder = self._folder / key.name
         shutil.rmtree(folder, ignore_errors=True)
         arm = ARMS[key.arm]
-        overrides = arm_overrides(arm, steps=self._steps)
+        overrides = arm_overrides(arm, steps=self._steps, task=self._task)
         paths = [
             f"data.train_files=[{self._prepared.task.train.resolve()}]",
             f"data.val_files=[{self._prepared.task.held_out.resolve()}]",
@@ -72,10 +68,10 @@ class TrainingRunner:
             result = read_result(
                 folder / "tensorboard",
                 key=key,
-                study=study_fingerprint(steps=self._steps),
+                study=study_fingerprint(steps=self._steps, task=self._task),
                 steps=self._steps,
                 overrides=overrides,
-                held_out_samples=WARM_START.task.held_out * SAMPLES,
+                held_out_samples=self._task.warm_start.task.held_out * SAMPLES,
                 accuracy=self._evaluate(folder / "checkpoints", key.seed),
                 began=began,
                 wall=wall,
@@ -91,7 +87,7 @@ class TrainingRunner:
         warm = self._prepared.model.path
 
         def accuracy(model: Path) -> float:
-            return held_out_accuracy(model, warm, WARM_START, samples=SAMPLES, seed=seed)
+            return held_out_accuracy(model, warm, self._task.warm_start, samples=SAMPLES, seed=seed)
 
         if seed not in self._starts:
             self._starts[seed] = accuracy(warm)

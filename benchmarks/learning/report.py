@@ -7,14 +7,14 @@ from os.path import relpath
 from pathlib import Path
 from statistics import fmean, median
 
+from benchmarks.learning.arms import ARMS, GROUPS, Group
 from benchmarks.learning.curves import Budget, Curves, build_curves, common_budget, compare, summarise
 from benchmarks.learning.plots import plot_curves, plot_differences
 from benchmarks.learning.results import RunResult, load_newest
 from benchmarks.learning.stats import Interval
-from benchmarks.learning.study import ABLATIONS, ARMS, MAIN
+from benchmarks.learning.tasks import WORDS, Task
 
-BEGIN = "<!-- results: written by `python -m benchmarks.learning report` -->"
-END = "<!-- end of results -->"
+_HEADINGS = {Group.MAIN: "The arms", Group.CREDITS: "Other credits", Group.ABLATIONS: "Ablations"}
 _TITLES = {
     "last": "after the last step",
     "mean": "mean over the steps",
@@ -39,12 +39,13 @@ class _Study:
     budget: Budget
 
 
-def write_report(folder: Path, page: Path) -> None:
+def write_report(folder: Path, page: Path, *, task: Task = WORDS) -> None:
     """Draws the plots and puts the tables between the page's markers.
 
     Args:
         folder: The results; the plots are put there too.
         page: The Markdown page, with a line for the begin and one for the end of what is written.
+        task: Whose results they are.
 
     Raises:
         ValueError: There are no results, they do not fit together, or the page has no markers.
@@ -52,28 +53,34 @@ def write_report(folder: Path, page: Path) -> None:
     results, left_out = load_newest(folder)
     if not results:
         raise ValueError(f"no results in {folder}; make them with `python -m benchmarks.learning run`")
-    page.write_text(replace_block(page.read_text(), _block(results, left_out, folder, page)))
+    page.write_text(replace_block(page.read_text(), _block(results, left_out, folder, page, task), task.markers))
 
 
-def replace_block(text: str, block: str) -> str:
+def replace_block(text: str, block: str, markers: tuple[str, str]) -> str:
     """Puts a block between the markers of a page.
+
+    Args:
+        text: The page's.
+        block: What is put there.
+        markers: The lines before and behind it.
 
     Raises:
         ValueError: The page does not hold each marker once, in order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the page needs one line {BEGIN!r} and, below it, one line {END!r}")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{block}\n\n{END}{rest.split(END)[1]}"
+    begin, end = markers
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"the page needs one line {begin!r} and, below it, one line {end!r}")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end)[1]}"
 
 
-def _block(results: Sequence[RunResult], left_out: int, folder: Path, page: Path) -> str:
+def _block(results: Sequence[RunResult], left_out: int, folder: Path, page: Path, task: Task) -> str:
     parts = []
-    for title, names in (("The arms", MAIN), ("Ablations", ABLATIONS)):
+    for group, names in GROUPS.items():
         study = _gather(results, names)
         if study is not None:
-            parts += _section(title, study, folder, page)
-    parts.append(_conditions(results, left_out))
+            parts += _section(_HEADINGS[group], study, folder, page, task)
+    parts.append(_conditions(results, left_out, task))
     return "\n\n".join(parts)
 
 
@@ -90,12 +97,12 @@ def _gather(results: Sequence[RunResult], names: Sequence[str]) -> _Study | None
     return _Study(results=by_arm, curves=curves, budget=common_budget(curves))
 
 
-def _section(title: str, study: _Study, folder: Path, page: Path) -> list[str]:
+def _section(title: str, study: _Study, folder: Path, page: Path, task: Task) -> list[str]:
     slug = title.lower().replace(" ", "_")
     picture, forest = folder / f"{slug}.png", folder / f"{slug}_differences.png"
     plot_curves(study.curves, picture)
     parts = [
-        f"## {title}",
+        _heading(title, task),
         _accuracy_table(study),
         f"![held-out accuracy against steps, tokens and time]({relpath(picture, page.parent)})",
         _cost_table(study),
@@ -171,7 +178,7 @@ def _difference_table(differences: _Differences) -> str:
     return _table(head, rows)
 
 
-def _conditions(results: Sequence[RunResult], left_out: int) -> str:
+def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results[0].versions.items())
     lines = [
         f"- {len(results)} runs, finished {min(result.finished for result in results)[:10]} to "
@@ -188,7 +195,11 @@ def _conditions(results: Sequence[RunResult], left_out: int) -> str:
     ]
     if left_out:
         lines.append(f"- {left_out} results of other configurations of these arms are left out.")
-    return "\n".join(["## Conditions", "", *lines])
+    return "\n".join([_heading("Conditions", task), "", *lines])
+
+
+def _heading(title: str, task: Task) -> str:
+    return f"## {task.title}: {title[0].lower()}{title[1:]}" if task.title else f"## {title}"
 
 
 def _percent(one: Interval) -> str:

@@ -9,7 +9,8 @@ import sys
 import ray
 from omegaconf import DictConfig
 
-from benchmarks.learning.study import PRESET, Sampling
+from benchmarks.learning.arms import Sampling
+from benchmarks.learning.study import PRESET
 from treepo.config.load import compose, resolve
 from treepo.start.checks import check
 

@@ -11,10 +11,11 @@ from statistics import fmean, median
 
 from rich.console import Console
 
+from benchmarks.learning.arms import ARMS
 from benchmarks.learning.collect import token_counts
 from benchmarks.learning.process import run_bounded
-from benchmarks.learning.study import ARMS, EVALUATE_EVERY, WARM_START, arm_overrides, seed_overrides
-from treepo.quickstart.lessons import Workings
+from benchmarks.learning.study import EVALUATE_EVERY, arm_overrides, seed_overrides
+from benchmarks.learning.tasks import WORDS
 from treepo.quickstart.prepare import prepare
 from treepo.quickstart.report import Series, read_scalars
 
@@ -49,6 +50,7 @@ class StepArm:
 
 STEP_ARMS = {
     "grpo": StepArm(says="GRPO, n = width, verl alone", of="grpo"),
+    "grpo_packed": StepArm(says="GRPO, n = width, packed", of="grpo_packed"),
     "trees": StepArm(says="trees, trained row by row", of="treepo", overrides=("treepo.packing.enabled=false",)),
     "packed": StepArm(says="trees, packed", of="treepo", overrides=("treepo.packing.enabled=true",)),
 }
@@ -86,7 +88,7 @@ def measure_steps(*, steps: int, folder: Path, cache: Path, limit: float, consol
     Raises:
         ProcessFailed: A training failed or took too long.
     """
-    prepared = prepare(cache, console=console, lessons=Workings(WARM_START))
+    prepared = prepare(cache, console=console, lessons=WORDS.lessons(WORDS.warm_start))
     found = {}
     for name, arm in STEP_ARMS.items():
         here = (folder / name).resolve()

@@ -11,9 +11,12 @@ import pytest
 from learning_runs import result
 
 from benchmarks.learning import curves, results, stats
+from benchmarks.learning.arms import GROUPS
 from benchmarks.learning.plots import COLOURS
-from benchmarks.learning.report import BEGIN, END, replace_block, write_report
-from benchmarks.learning.study import ABLATIONS, MAIN
+from benchmarks.learning.report import replace_block, write_report
+from benchmarks.learning.tasks import LONG, WORDS
+
+BEGIN, END = WORDS.markers
 
 # --- statistics
 
@@ -126,7 +129,7 @@ def test_runs_of_different_studies_are_refused() -> None:
 def test_the_page_keeps_its_words_and_is_the_same_when_drawn_again(tmp_path: Path) -> None:
     folder, page = tmp_path / "results", tmp_path / "page.md"
     for seed in (0, 1, 2):
-        results.save(folder, result("grpo", seed, accuracy=(0.2, 0.3, 0.4 + 0.01 * seed)))
+        results.save(folder, result("grpo_packed", seed, accuracy=(0.2, 0.3, 0.4 + 0.01 * seed)))
         results.save(folder, result("treepo", seed, accuracy=(0.2, 0.4, 0.6 + 0.02 * seed), tokens=80))
     page.write_text(f"# Title\n\n{BEGIN}\nolder tables\n{END}\n\n## What it shows\n\nPlain words.\n")
     write_report(folder, page)
@@ -134,8 +137,8 @@ def test_the_page_keeps_its_words_and_is_the_same_when_drawn_again(tmp_path: Pat
     assert text.startswith(f"# Title\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\n## What it shows\n\nPlain words.\n")
     assert "older tables" not in text
-    assert re.search(r"\| `grpo`: [^|]+ \| 3 \| 41\.0 \[38\.5, 43\.5\] \|", text)
-    assert re.search(r"\| `treepo` \| `grpo` \| \+21\.0 \[\+18\.5, \+23\.5\] \(3/3\) \|", text)
+    assert re.search(r"\| `grpo_packed`: [^|]+ \| 3 \| 41\.0 \[38\.5, 43\.5\] \|", text)
+    assert re.search(r"\| `treepo` \| `grpo_packed` \| \+21\.0 \[\+18\.5, \+23\.5\] \(3/3\) \|", text)
     assert "**+" not in text
     assert "of 4 intervals" in text.lower()
     assert re.search(r"\| `treepo` \| .* \| 25% \|", text)
@@ -145,6 +148,17 @@ def test_the_page_keeps_its_words_and_is_the_same_when_drawn_again(tmp_path: Pat
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     write_report(folder, page)
     assert page.read_text() == text
+
+
+def test_the_tables_of_another_task_stand_on_the_same_page(tmp_path: Path) -> None:
+    folder, page = tmp_path / "results", tmp_path / "page.md"
+    results.save(folder, result("grpo", 0))
+    begin, end = LONG.markers
+    page.write_text(f"{BEGIN}\nof words\n{END}\n{begin}\n{end}\n")
+    write_report(folder, page, task=LONG)
+    text = page.read_text()
+    assert text.startswith(f"{BEGIN}\nof words\n{END}\n{begin}\n\n## Long beginnings: the arms\n")
+    assert "## Long beginnings: conditions" in text
 
 
 def test_five_seeds_are_enough_for_bold(tmp_path: Path) -> None:
@@ -158,7 +172,7 @@ def test_five_seeds_are_enough_for_bold(tmp_path: Path) -> None:
 
 
 def test_every_arm_of_a_plot_has_a_colour_of_its_own() -> None:
-    assert len(set(COLOURS)) == len(COLOURS) >= max(len(MAIN), len({*ABLATIONS, "treepo"}))
+    assert len(set(COLOURS)) == len(COLOURS) > max(map(len, GROUPS.values()))
 
 
 def test_ablations_stand_beside_what_the_paper_found(tmp_path: Path) -> None:
@@ -174,7 +188,7 @@ def test_ablations_stand_beside_what_the_paper_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}"])
 def test_a_page_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="the page needs"):
-        replace_block(text, "tables")
+        replace_block(text, "tables", WORDS.markers)
 
 
 def test_a_report_without_results_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from benchmarks.learning import collect, evaluate, results, study
 from benchmarks.learning.process import ProcessFailed
 from benchmarks.learning.results import RunFailed, RunKey, RunResult
+from benchmarks.learning.tasks import WORDS
 from treepo.quickstart.chains import working
 from treepo.quickstart.prepare import Prepared
 from treepo.quickstart.task import TaskFiles, held_out_chains
@@ -204,12 +205,12 @@ def test_a_training_that_stopped_early_is_no_result(tmp_path: Path) -> None:
 
 def test_the_held_out_accuracy_is_the_share_of_right_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_tiny_model(tmp_path / "model")
-    chains = held_out_chains(study.WARM_START.task)
+    chains = held_out_chains(WORDS.warm_start.task)
     draws: list[int] = []
 
     def pupil(network, prompts: Sequence[list[int]], *, end: int, max_new_tokens: int, temperature: float, generator):
         """Right on all problems in the first round, on every fourth in the second."""
-        assert (len(prompts), max_new_tokens, temperature) == (len(chains), study.WARM_START.response_length, 1.0)
+        assert (len(prompts), max_new_tokens, temperature) == (len(chains), WORDS.warm_start.response_length, 1.0)
         draws.append(generator.initial_seed())
         known = 1 if len(draws) == 1 else 4
         right = [working(chain) if index % known == 0 else "" for index, chain in enumerate(chains)]
@@ -217,7 +218,7 @@ def test_the_held_out_accuracy_is_the_share_of_right_answers(tmp_path: Path, mon
         return [[*tokenizer.encode(text), end] for text in right]
 
     monkeypatch.setattr(evaluate, "sample", pupil)
-    assert evaluate.held_out_accuracy(model, model, study.WARM_START, samples=2, seed=5) == (1 + 1 / 4) / 2
+    assert evaluate.held_out_accuracy(model, model, WORDS.warm_start, samples=2, seed=5) == (1 + 1 / 4) / 2
     assert draws == [5, 5]
 
 
@@ -226,7 +227,7 @@ def runner(tmp_path: Path) -> collect.TrainingRunner:
     model = WarmStart(path=tmp_path / "warm", accuracy=0.2, greedy_accuracy=0.3, steps=1, seconds=1.0)
     task = TaskFiles(train=tmp_path / "train.parquet", held_out=tmp_path / "held_out.parquet")
     return collect.TrainingRunner(
-        prepared=Prepared(task=task, model=model), folder=tmp_path / "runs", steps=20, limit=30.0
+        WORDS, prepared=Prepared(task=task, model=model), folder=tmp_path / "runs", steps=20, limit=30.0
     )
 
 
