@@ -4,6 +4,7 @@ Every arm has the recipe's settings but for what it names; a seed fixes the orde
 that of verl's own validation, talks by themselves with the same environment.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -150,6 +151,7 @@ def arm_overrides(arm: str) -> list[str]:
     return [*_SHARED, *ARMS[arm][1]]
 
 
+@functools.cache
 def fingerprint(arm: str | None) -> str:
     """Names everything that decides an arm's outcome but the seed; without an arm, what all of them share."""
     return digest(_composed(arm), model=TalkSettings().key, version=_VERSION)

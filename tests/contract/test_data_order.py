@@ -53,7 +53,7 @@ def train(trainer: Any, steps: range, note: Callable[[int], None] = lambda _: No
     return order
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.nightly)])
 # Under dynamic sampling and with colocate_async verl takes prompts one by one.
 @pytest.mark.parametrize("at_a_time", [BATCH, 1])
 def test_a_resumed_run_takes_the_prompts_of_one_that_was_not_stopped_also_at_an_epochs_end(

@@ -126,6 +126,7 @@ def stored(folder: Path) -> dict[tuple[str, str, int], Sample]:
     return {sample.key: sample for sample in StoredRun(folder).samples("sums", log_probs=True)}
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_killed_resumes_without_loss_or_repetition(
     stack: Stack,
     generator: ServerGenerator,

@@ -30,6 +30,7 @@ def engine(cluster: DictConfig) -> Engine:
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.asyncio
 async def test_every_arm_hands_on_all_trajectories_and_only_ours_keeps_to_one_request_each(engine: Engine) -> None:
     steps: list[Arm] = []

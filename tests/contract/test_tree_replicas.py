@@ -12,7 +12,7 @@ from tree_jobs import job, until
 from treepo.rollout import RolloutError
 from treepo.verl.rollout.tree_client import grow_on_server
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.nightly]
 
 
 async def growing(pair: Stack) -> list[int]:

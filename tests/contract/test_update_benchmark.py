@@ -12,6 +12,7 @@ from benchmarks.update.cell import Arm, Part
 from benchmarks.update.profiles import PROFILES
 
 
+@pytest.mark.nightly
 def test_the_smallest_profile_measures_both_engines(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.update", "--profile", "smallest", "--repeats", "1"]
     run = subprocess.run(

@@ -12,10 +12,10 @@ from treepo.quickstart.report import read_scalars
 WIDTH, PROMPTS, STEPS = 4, 4, 4
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.nightly]
 
 
-@pytest.fixture(scope="module", params=["in_engine", pytest.param("portable", marks=pytest.mark.nightly)])
+@pytest.fixture(scope="module", params=["in_engine", "portable"])
 def run_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("async")
     run = TrainingRun(

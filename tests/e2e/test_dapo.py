@@ -25,7 +25,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 LOSS = ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "loss_agg_mode", "use_kl_loss", "entropy_coeff")
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.nightly]
 
 
 def write_small_preset(folder: Path) -> None:

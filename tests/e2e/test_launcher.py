@@ -111,6 +111,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     shutil.rmtree(found.ray_dir, ignore_errors=True)
 
 
+@pytest.mark.nightly
 def test_one_node_needs_no_scheduler_and_gives_the_jobs_status(nodes: Nodes) -> None:
     run = nodes.start(0, "fails", nodes=1)
     assert run.wait(seconds=START_SECONDS) == 7, run.tail()
@@ -120,6 +121,7 @@ def test_one_node_needs_no_scheduler_and_gives_the_jobs_status(nodes: Nodes) -> 
     )
 
 
+@pytest.mark.nightly
 def test_a_reader_that_goes_away_ends_nothing(nodes: Nodes) -> None:
     run = nodes.start(0, "fails", nodes=1, kind=Unread)
     assert run.wait(seconds=START_SECONDS) == 7
@@ -129,6 +131,7 @@ def test_a_reader_that_goes_away_ends_nothing(nodes: Nodes) -> None:
     assert list(nodes.ray_dir.iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_a_closed_terminal_ends_nothing_under_nohup(nodes: Nodes) -> None:
     run = nodes.start(0, "hangs", nodes=1, kind=Nohup)
     run.wait_for("stand-in holds 1 nodes", seconds=START_SECONDS)
@@ -142,6 +145,7 @@ def test_a_closed_terminal_ends_nothing_under_nohup(nodes: Nodes) -> None:
     assert nodes.survivors() == []
 
 
+@pytest.mark.nightly
 def test_a_node_without_the_runs_secret_is_refused_and_named(nodes: Nodes, tmp_path: Path) -> None:
     head = nodes.start(0, "works", "--join-limit", "25")
     head.wait_for("waiting for 1 more nodes", seconds=END_SECONDS)
@@ -154,16 +158,17 @@ def test_a_node_without_the_runs_secret_is_refused_and_named(nodes: Nodes, tmp_p
     assert "missing ranks: 1" in head.tail()
 
 
-def test_two_nodes_run_a_job_once_and_a_second_start_appends_to_the_logs(nodes: Nodes) -> None:
-    for times in (1, 2):
+@pytest.mark.parametrize("before", [0, pytest.param(1, marks=pytest.mark.nightly)])
+def test_two_nodes_run_a_job_once_and_a_second_start_appends_to_the_logs(nodes: Nodes, before: int) -> None:
+    for times in range(1, before + 2):
         head, worker = nodes.start(0), nodes.start(1)
         assert (head.wait(seconds=START_SECONDS), worker.wait(seconds=END_SECONDS)) == (0, 0), head.tail()
         assert nodes.log("train.log").count("stand-in holds 2 nodes") == times
         assert nodes.log("rank-1.log").count("ended with status 0") == times
+        assert any("from the checkpoint of step 25" in line for line in head.output) == (times > 1)
         checkpoints = nodes.run_dir / "checkpoints"
         checkpoints.mkdir(exist_ok=True)
         (checkpoints / "latest_checkpointed_iteration.txt").write_text("25")
-    assert any("from the checkpoint of step 25" in line for line in head.output)
     assert not (nodes.run_dir / "logs/ray").exists()
     assert list(nodes.ray_dir.iterdir()) == []
 
@@ -177,6 +182,7 @@ def test_every_node_ends_with_the_jobs_status_and_leaves_no_process(nodes: Nodes
     assert list(nodes.ray_dir.iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_a_dying_worker_ends_the_run_and_is_named(nodes: Nodes) -> None:
     head, worker = nodes.pair("hangs")
     worker.process.kill()
@@ -185,6 +191,7 @@ def test_a_dying_worker_ends_the_run_and_is_named(nodes: Nodes) -> None:
     assert nodes.survivors() == []
 
 
+@pytest.mark.nightly
 def test_a_dying_ray_node_ends_the_run_and_is_named(nodes: Nodes) -> None:
     head, worker = nodes.pair("hangs")
     raylet = next(process for process in worker.family.values() if "raylet" in process.name())
@@ -194,6 +201,7 @@ def test_a_dying_ray_node_ends_the_run_and_is_named(nodes: Nodes) -> None:
     assert nodes.survivors() == []
 
 
+@pytest.mark.nightly
 def test_a_dying_head_ends_its_workers(nodes: Nodes) -> None:
     head, worker = nodes.pair("hangs")
     head.process.kill()
@@ -202,12 +210,14 @@ def test_a_dying_head_ends_its_workers(nodes: Nodes) -> None:
     assert nodes.survivors() == []
 
 
+@pytest.mark.nightly
 def test_missing_accelerators_are_named(nodes: Nodes) -> None:
     head, worker = (nodes.start(rank, "works", "trainer.n_gpus_per_node=2") for rank in (0, 1))
     assert (head.wait(seconds=START_SECONDS), worker.wait(seconds=END_SECONDS)) == (1, 1)
     assert f"rank 1 ({socket.gethostname()}) has 1 of 2 accelerators" in head.tail()
 
 
+@pytest.mark.nightly
 def test_a_missing_node_is_named_on_the_nodes_that_came(nodes: Nodes) -> None:
     head, worker = (nodes.start(rank, "works", "--join-limit", "8", nodes=3) for rank in (0, 2))
     assert (head.wait(seconds=END_SECONDS), worker.wait(seconds=END_SECONDS)) == (1, 1)
@@ -218,6 +228,7 @@ def test_a_missing_node_is_named_on_the_nodes_that_came(nodes: Nodes) -> None:
         )
 
 
+@pytest.mark.nightly
 def test_a_wrong_address_is_named_with_its_variable(nodes: Nodes) -> None:
     worker = nodes.start(1, "works", "--join-limit", "4")
     assert worker.wait(seconds=END_SECONDS) == 1
@@ -225,6 +236,7 @@ def test_a_wrong_address_is_named_with_its_variable(nodes: Nodes) -> None:
     assert "MASTER_ADDR=127.0.0.1" in worker.tail()
 
 
+@pytest.mark.nightly
 def test_a_refused_configuration_ends_all_nodes_before_ray_starts(nodes: Nodes) -> None:
     head, worker = nodes.start(0, "refused"), nodes.start(1, "refused")
     assert (head.wait(seconds=END_SECONDS), worker.wait(seconds=END_SECONDS)) == (2, 2)
@@ -232,6 +244,7 @@ def test_a_refused_configuration_ends_all_nodes_before_ray_starts(nodes: Nodes) 
     assert not (nodes.run_dir / "logs/ray-rank-0.log").exists()
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_over_ends_all_nodes_before_ray_starts(nodes: Nodes) -> None:
     checkpoints = nodes.run_dir / "checkpoints"
     (checkpoints / "global_step_50").mkdir(parents=True)
@@ -242,6 +255,7 @@ def test_a_run_that_is_over_ends_all_nodes_before_ray_starts(nodes: Nodes) -> No
     assert not (nodes.run_dir / "logs/ray-rank-0.log").exists()
 
 
+@pytest.mark.nightly
 def test_a_node_with_another_command_or_a_taken_rank_is_refused(nodes: Nodes) -> None:
     head = nodes.start(0, "works", "--join-limit", "25", nodes=3)
     head.wait_for("waiting for 2 more nodes", seconds=END_SECONDS)
@@ -255,6 +269,7 @@ def test_a_node_with_another_command_or_a_taken_rank_is_refused(nodes: Nodes) ->
     assert f"rank 2 ({socket.gethostname()}) is there already" in second.tail()
 
 
+@pytest.mark.nightly
 def test_two_nodes_train_a_tiny_model(nodes: Nodes, tmp_path: Path) -> None:
     words = [
         f"--model={write_tiny_model(tmp_path / 'model')}",

@@ -104,6 +104,7 @@ def test_the_librarys_own_warnings_are_shown_once(trained: TrainingRun) -> None:
     assert len([line for line in trained.output if words in line]) == expected
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("trained")
 def test_the_same_command_has_nothing_left_to_train_and_another_run_is_refused(
     arguments: list[str], run_dir: Path

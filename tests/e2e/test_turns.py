@@ -20,7 +20,7 @@ from treepo.viewer.schema import TrajectoryRecord
 WIDTH, PROMPTS, STEPS = 4, 4, 2
 TALKS = ROOT / "tests/support/talks"
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         PYTHONPATH=os.pathsep.join([str(TALKS), str(ROOT)]),
     )
     try:
-        assert run.wait(seconds=600) == 0, run.tail()
+        assert run.wait(seconds=1200) == 0, run.tail()
         yield folder / "run"
     finally:
         run.end()

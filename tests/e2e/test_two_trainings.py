@@ -25,6 +25,7 @@ SLOW, FAST = "actor_rollout_ref.actor.optim.lr=1e-3", "actor_rollout_ref.actor.o
 
 pytestmark = [
     pytest.mark.timeout(3600),
+    pytest.mark.nightly,
     pytest.mark.skipif(PRESET != "cpu_quickstart", reason="two trainings on accelerators need accelerators apart"),
 ]
 
@@ -42,7 +43,7 @@ class Pair:
     plain: bool
 
 
-@pytest.fixture(scope="module", params=["verl", pytest.param("treepo", marks=pytest.mark.nightly)])
+@pytest.fixture(scope="module", params=["verl", "treepo"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("two")
     model, plain = write_tiny_model(folder / "model"), request.param == "verl"
