@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 from omegaconf import DictConfig
 
@@ -201,8 +201,8 @@ def training_table(folder: Path = TRAINED) -> str:
         raise ValueError(f"no results in {folder}; make them with `python -m benchmarks.turns training`")
     lines = [
         "| arm | seed | before | after the last step | turns per trajectory, first and last step | turns asked for per "
-        "prompt | steps of the environment per prompt | tokens written, thousand | seconds of a step, median |",
-        "| --- " * 9 + "|",
+        "prompt | steps of the environment per prompt | tokens written, thousand |",
+        "| --- " * 8 + "|",
     ]
     for arm, (says, _) in ARMS.items():
         runs = [run for run in results if run.arm == arm]
@@ -222,6 +222,5 @@ def _row(arm: str, seed: str, runs: Sequence[TalkResult]) -> str:
         f"{fmean(fmean(run.calls) for run in runs):.1f}",
         f"{fmean(fmean(run.steps) for run in runs):.1f}",
         f"{fmean(sum(run.tokens_generated) for run in runs) / 1000:.0f}",
-        f"{fmean(median(run.seconds) for run in runs):.1f}",
     ]
     return f"| {' | '.join(entries)} |"
