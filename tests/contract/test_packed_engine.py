@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_ranks import LIMIT, SEQUENCE_CASES, SEQUENCE_ROWS, rows_of_rank
+from engine_ranks import LIMIT, SEQUENCE_CASES, SEQUENCE_ROWS, adapters, rows_of_rank
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from training_run import ROOT
@@ -336,6 +336,17 @@ def test_two_ranks_that_share_every_micro_batch_agree_with_verl_on_one(
     first, second = (found["sequence"][case] for found in ranks)
     assert torch.equal(first.log_probs, second.log_probs)
     assert first.losses == second.losses
+
+
+def test_adapters_learn_the_same_on_two_ranks_that_share_every_micro_batch(
+    folder: Path, ranks: list[dict[str, Any]]
+) -> None:
+    expected = adapters(folder, packed=False, sequence_ranks=1)
+    for rank in ranks:
+        found = apart(rank["adapters"], expected)
+        # As on one rank, see above.
+        assert found.pop("weights") < 1e-3
+        agree(found)
 
 
 def test_two_ranks_that_share_sequences_give_a_reference_models_log_probs(

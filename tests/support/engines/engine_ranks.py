@@ -65,6 +65,13 @@ def shared_sequences(folder: Path) -> dict[str, EngineOutcome]:
     }
 
 
+def adapters(folder: Path, *, packed: bool, sequence_ranks: int) -> EngineOutcome:
+    """Three steps of adapters alone."""
+    torch.manual_seed(0)
+    engine = build_engine(folder, packed=packed, sequence_ranks=sequence_ranks, lora_rank=4)
+    return run_engine(engine, [make_batch(SEQUENCE_ROWS, max_tokens=LIMIT)], policy_loss(), steps=3)
+
+
 def reference_log_probs(folder: Path, sequence_ranks: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Of a model without an optimizer, at another temperature."""
     engine = build_engine(folder, packed=True, forward_only=True, sequence_ranks=sequence_ranks)
@@ -89,6 +96,7 @@ def main(model: str, folder: str, rank: int, ranks: int) -> None:
         if ranks == 2:
             found: dict[str, Any] = {**outcomes(path, rank, ranks), "refusal": refusal(path, rank)}
             found |= {"sequence": shared_sequences(path), "reference": reference_log_probs(path, ranks)}
+            found["adapters"] = adapters(path, packed=True, sequence_ranks=ranks)
         else:
             found = {"packed": shared_rows_and_sequences(path, rank, ranks)}
     torch.save(found, Path(folder) / f"{rank}.pt")
