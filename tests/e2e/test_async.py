@@ -35,7 +35,7 @@ def run_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             f"data.train_batch_size={PROMPTS}",
             f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
             "actor_rollout_ref.actor.optim.lr=1e-3",
-            f"reward.custom_reward_function.path={SUPPORT / 'dense_reward.py'}",
+            f"reward.custom_reward_function.path={SUPPORT / 'letter_rewards.py'}",
             f"treepo.width={WIDTH}",
             "treepo.segment_length=16",
             "treepo.max_depth=4",

@@ -275,7 +275,7 @@ def test_two_nodes_train_a_tiny_model(nodes: Nodes, tmp_path: Path) -> None:
         f"--model={write_tiny_model(tmp_path / 'model')}",
         f"--train={write_sums(tmp_path / 'train.parquet', 16, seed=0)}",
         f"--val={write_sums(tmp_path / 'held_out.parquet', 4, seed=1)}",
-        f"reward.custom_reward_function.path={ROOT / 'tests/support/dense_reward.py'}",
+        f"reward.custom_reward_function.path={ROOT / 'tests/support/letter_rewards.py'}",
         *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4", "treepo.width=4"),
         *("treepo.segment_length=16", "treepo.max_depth=2", "data.max_response_length=32"),
         "actor_rollout_ref.rollout.agent.num_workers=2",

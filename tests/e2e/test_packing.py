@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
                 # verl's default is bfloat16, whose noise would be all that the first step's KL term consists of.
                 "+actor_rollout_ref.ref.fsdp_config.mixed_precision={param_dtype:fp32,reduce_dtype:fp32,buffer_dtype:fp32}",
                 "actor_rollout_ref.actor.entropy_coeff=0.01",
-                f"reward.custom_reward_function.path={SUPPORT / 'dense_reward.py'}",
+                f"reward.custom_reward_function.path={SUPPORT / 'letter_rewards.py'}",
                 "treepo.width=4",
                 "treepo.segment_length=16",
                 "treepo.max_depth=4",

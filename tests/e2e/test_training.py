@@ -37,7 +37,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         # Large enough that serving the weights of the step before would show.
         "actor_rollout_ref.actor.optim.lr=1e-2",
         # A random model never answers, and equal rewards would leave the weights as they are.
-        f"reward.custom_reward_function.path={SUPPORT / 'dense_reward.py'}",
+        f"reward.custom_reward_function.path={SUPPORT / 'letter_rewards.py'}",
         f"treepo.width={WIDTH}",
         "treepo.segment_length=16",
         "treepo.max_depth=4",

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dense_reward
+import letter_rewards
 
 _LIMIT_S = 300.0
 
@@ -32,4 +32,4 @@ def compute_score(
         if time.monotonic() > limit:
             raise TimeoutError(f"{name} waited {_LIMIT_S:.0f} s for the other run to enter its step")
         time.sleep(0.02)
-    return dense_reward.compute_score(data_source, solution_str, ground_truth, extra_info)
+    return letter_rewards.compute_score(data_source, solution_str, ground_truth, extra_info)

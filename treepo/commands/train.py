@@ -38,11 +38,11 @@ def train(
     resolve(config)
     adopt_environment(config)
     # Only now: verl takes seconds to import, and a misspelt option should not wait for it.
+    from treepo.files.sole_training import sole_training
     from treepo.start.accelerators import check_training_node
     from treepo.start.checks import check as check_training
     from treepo.start.machine import check_machine
     from treepo.start.resumption import begin, find_checkpoint, nothing_left, nothing_trained
-    from treepo.start.sole_training import sole_training
 
     for warning in check_training(config, accept_changes=accept_changes):
         sys.stderr.write(f"warning: {warning}\n")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from treepo.config import TreePOConfig
 from treepo.config.load import tree_options
 from treepo.datasets.table import Table, open_table
-from treepo.verl.training.own_checks import prompt_length
+from treepo.verl.own_checks import prompt_length
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from yaml import YAMLError
 
 from treepo.config import ConfigError, TreePOConfig
 from treepo.files.checkpoint import NOTE, noted_step
+from treepo.files.set_aside import set_aside
 from treepo.files.whole import write_text_whole, write_whole
 from treepo.start.checkpoints import READS, resumed_step, steps_in
 from treepo.start.declared import Start, reads
-from treepo.verl.training.set_aside import set_aside
 
 CONFIG = "config.yaml"
 """The resolved configuration of a run's last start, in ``run_dir``."""

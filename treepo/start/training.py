@@ -16,7 +16,7 @@ from treepo.advantage import ESTIMATORS, refuse_unread
 from treepo.config import ConfigError
 from treepo.config.suggestion import suggestion
 from treepo.start.declared import Start, reads
-from treepo.verl.training.own_checks import check_as_verl_does, estimator_names
+from treepo.verl.own_checks import check_as_verl_does, estimator_names
 from treepo.verl.training.packing import STRATEGIES, sequence_ranks
 
 MODES = ("sync", "colocate_async")

@@ -56,6 +56,7 @@ WITHIN: dict[str, dict[str, set[str]]] = {
     "verl": {
         "cpu": set(),
         "weight_sockets": set(),
+        "own_checks": set(),
         "rollout": {"weight_sockets"},
         "training": {"rollout", "weight_sockets"},
         "serving": {"rollout"},

@@ -9,10 +9,10 @@ from start_checks import run_checks
 
 from treepo.config import ConfigError
 from treepo.config.load import compose, resolve
+from treepo.files.set_aside import set_aside
 from treepo.start import resumption
 from treepo.start.checkpoints import NOTE, PARTS, resumed_step
 from treepo.start.resumption import begin, find_checkpoint
-from treepo.verl.training.set_aside import set_aside
 
 
 def composed(run_dir: Path, *overrides: str) -> DictConfig:

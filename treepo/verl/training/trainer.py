@@ -17,6 +17,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from treepo.advantage import ESTIMATORS, subgroup_share
 from treepo.config.load import tree_options
+from treepo.files.set_aside import set_aside
 from treepo.verl.rollout.rows import TreeFields, tree_row
 from treepo.verl.training.estimators import register_estimators, tree_rows
 from treepo.verl.training.group_watch import GroupWatch
@@ -25,7 +26,6 @@ from treepo.verl.training.metrics import sort_packing_metrics, tree_metrics
 from treepo.verl.training.packing import uses_packed_engine
 from treepo.verl.training.packing_order import packing_order
 from treepo.verl.training.padding import spread_padding
-from treepo.verl.training.set_aside import set_aside
 from treepo.verl.training.tree_dump import dump_trees
 
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ import pytest
 from training_run import ROOT
 
 from treepo.config import ConfigError
-from treepo.start.sole_training import sole_training
+from treepo.files.sole_training import sole_training
 
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\nfrom treepo.start.sole_training import sole_training\n"
+    "import sys, time\nfrom pathlib import Path\nfrom treepo.files.sole_training import sole_training\n"
     "with sole_training(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
 )
 
@@ -54,6 +54,6 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch:
     def without(*_: object) -> None:
         raise OSError("locks are not supported")
 
-    monkeypatch.setattr("treepo.start.sole_training.fcntl.flock", without)
+    monkeypatch.setattr("treepo.files.sole_training.fcntl.flock", without)
     with sole_training(tmp_path), sole_training(tmp_path):
         pass
