@@ -10,9 +10,9 @@ from typing import Any
 
 import datasets
 import pytest
-from installed_wheel import build_wheel, install_wheel
+from installed import build_wheel, install_wheel
+from letter_rewards import HOPELESS, coin, letter_share
 from omegaconf import OmegaConf
-from parity_reward import HOPELESS, accuracy, letter_share
 from tiny_stack import write_tiny_model
 from training_run import TrainingRun, read_json_lines, write_sums
 
@@ -70,7 +70,8 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             f"data.train_files=[{write_data(folder / 'train.parquet')}]",
             f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
             f"run_dir={folder / 'run'}",
-            f"reward.custom_reward_function.path={SUPPORT / 'parity_reward.py'}",
+            f"reward.custom_reward_function.path={SUPPORT / 'letter_rewards.py'}",
+            "reward.custom_reward_function.name=coin_score",
             f"data.train_batch_size={PROMPTS}",
             f"data.max_response_length={LONGEST}",
             f"reward.reward_kwargs.overlong_buffer_cfg.len={BUFFER}",
@@ -129,7 +130,7 @@ def test_every_step_trains_on_a_whole_batch_of_groups_whose_accuracies_differ(
 ) -> None:
     assert len(groups) == PROMPTS * STEPS
     for group in groups:
-        assert len({accuracy(row["output"], row["gts"]) for row in group}) == 2
+        assert len({coin(row["output"], row["gts"]) for row in group}) == 2
 
 
 def test_hopeless_prompts_are_evicted_and_replaced(run_dir: Path, groups: list[list[dict[str, Any]]]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installed_plugin import install_metadata
+from installed import install_metadata
 from omegaconf import OmegaConf, open_dict
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from tiny_stack import DEVICE_OVERRIDES, PRESET, compose_tiny, write_tiny_model
@@ -53,7 +53,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         f"data.val_files=[{write_sums(folder / 'held_out.parquet', 4, seed=1)}]",
         f"data.train_batch_size={PROMPTS}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
-        f"{REWARD}.path={SUPPORT / 'meeting_reward.py'}",
+        *(f"{REWARD}.path={SUPPORT / 'letter_rewards.py'}", f"{REWARD}.name=meeting_score"),
         f"+{REWARD}.reward_kwargs.meeting={folder / 'meeting'}",
         f"+{REWARD}.reward_kwargs.calls_per_step={PROMPTS * WIDTH}",
         *(f"treepo.width={WIDTH}", "treepo.segment_length=16", "treepo.max_depth=4", "data.max_response_length=64"),
@@ -67,7 +67,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     def start(*words: str) -> TrainingRun:
         preset = ("--config-name", PRESET, *DEVICE_OVERRIDES, f"actor_rollout_ref.model.path={model}")
-        return TrainingRun([*preset, *overrides, *words], PYTHONPATH=str(SUPPORT))
+        return TrainingRun([*preset, *overrides, *words])
 
     def start_plain(*words: str) -> TrainingRun:
         config = compose_tiny(model, [*overrides, *words, "+actor_rollout_ref.model.model_type=treepo_packed"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import verl
 from fresh_process import run_fresh
-from installed_plugin import GROUP, entry_points, install_metadata
+from installed import GROUP, entry_points, install_metadata
 
 from treepo import plugin
 from treepo.advantage import ESTIMATORS

@@ -7,7 +7,6 @@ from treepo.start import (
     data,
     environment,
     model,
-    packing,
     resumption,
     reward_function,
     rollout,
@@ -54,7 +53,7 @@ CHECKS: tuple[Check, ...] = (
     data.prompt_lengths,
     data.enough_prompts,
     training.verl_itself,
-    packing.packing,
+    warnings.packing,
     resumption.same_run,
     # What runs but is probably a mistake.
     warnings.steps,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from treepo.config import ConfigError
 from treepo.config.policies import TOOL_AGENT, CutPosition, RolloutBackend
 from treepo.start.declared import Start, reads
-from treepo.verl.rollout.tool_checks import tool_problem
+from treepo.verl.tool_checks import tool_problem
 
 SINGLE_TURN = "single_turn_agent"
 _ROLLOUT = "actor_rollout_ref.rollout"

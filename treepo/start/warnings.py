@@ -1,4 +1,4 @@
-"""Configurations that run but are probably mistakes: warnings, with their remedy."""
+"""Configurations that run but are probably mistakes: warnings, with their remedy; and whether trees can be packed."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,8 @@ from treepo.start.declared import Start, reads
 from treepo.start.rollout import BACKEND
 from treepo.start.training import OVERLONG
 from treepo.verl.rollout.backend import backend
+from treepo.verl.training.packing import READS as PACKING
+from treepo.verl.training.packing import obstacle, packs
 
 _ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -99,3 +101,16 @@ def dynamic_sampling(start: Start) -> Iterator[str]:
     groups, overlong = start.config.algorithm.filter_groups, OmegaConf.select(start.config, OVERLONG)
     if groups.enable and groups.metric == "reward" and overlong is not None and overlong.get("enable"):
         yield "algorithm.filter_groups.metric=reward: the length penalty makes nearly every group differ; acc is meant"
+
+
+@reads("treepo", *PACKING)
+def packing(start: Start) -> Iterator[str]:
+    """Refuses packing that cannot run where it is asked for; warns where trees are trained row by row."""
+    packs(start.config, start.options, look_up=False)
+    if start.options.packing.enabled is not None:
+        return
+    unpacked = obstacle(start.config, look_up=False)
+    if unpacked is not None:
+        yield (
+            f"shared tokens are computed once per trajectory: {unpacked}, or treepo.packing.enabled=false to have it so"
+        )

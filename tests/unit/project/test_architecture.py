@@ -1,6 +1,7 @@
 """Arrows run down only, and the pure rooms import nothing of the host."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ WITHIN: dict[str, dict[str, set[str]]] = {
         "cpu": set(),
         "weight_sockets": set(),
         "own_checks": set(),
+        "tool_checks": set(),
         "rollout": {"weight_sockets"},
         "training": {"rollout", "weight_sockets"},
         "serving": {"rollout"},
@@ -149,3 +151,9 @@ def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     places = ("treepo", "recipe", "benchmarks")
     lengths = {path: len(path.read_text().splitlines()) for place in places for path in (ROOT / place).rglob("*.py")}
     assert {str(path) for path, length in lengths.items() if length > 300} == set()
+
+
+def test_no_folder_holds_more_files_than_a_reader_can_survey() -> None:
+    places = ("treepo", "recipe", "benchmarks", "tests")
+    counts = Counter(path.parent.relative_to(ROOT) for place in places for path in (ROOT / place).rglob("*.py"))
+    assert {str(folder): count for folder, count in counts.items() if count > 14} == {}

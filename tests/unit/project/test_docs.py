@@ -1,6 +1,7 @@
 """What the pages quote is what the code says: messages, the example's code, the commands."""
 
 import ast
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from tiny_stack import fit_tokenizer, write_tiny_model
 from training_run import ROOT
 
 from recipe.own_task.write_data import write_task
+from treepo.config import option_names
 from treepo.config.load import compose, resolve
 from treepo.start.checks import check
 
@@ -94,3 +96,25 @@ def test_the_examples_commands_pass_the_checks_before_the_start(command: str, tm
     config = compose(name, own, config_dir=folder)
     resolve(config)
     assert check(config) == []
+
+
+PAPER_MAP = (ROOT / "docs/paper_map.md").read_text(encoding="utf-8")
+MAPPED = set(re.findall(r"`(treepo\.[\w.]+)", PAPER_MAP))
+OPTIONS = set(option_names())
+GROUPS = {option.rpartition(".")[0] for option in OPTIONS}
+
+
+def test_every_name_on_the_map_of_the_paper_is_an_option_or_can_be_imported() -> None:
+    assert len(MAPPED) > 50
+    for name in sorted(MAPPED - OPTIONS - GROUPS):
+        pkgutil.resolve_name(name)
+
+
+def test_every_option_of_the_sampler_is_on_the_map_of_the_paper() -> None:
+    ours_alone = ("treepo.seed", "treepo.dump_trees", "treepo.rollout.", "treepo.advantage.", "treepo.packing.")
+    missing = [
+        option
+        for option in sorted(OPTIONS - MAPPED)
+        if not option.startswith(ours_alone) and not any(option.startswith(f"{group}.") for group in MAPPED & GROUPS)
+    ]
+    assert missing == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from installed_wheel import build_wheel, install_wheel
+from installed import build_wheel, install_wheel
 from training_run import ROOT
 
 from treepo.commands import COMMANDS

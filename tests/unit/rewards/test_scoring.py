@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from benchmarks import scoring as benchmark
 from treepo.rewards import scoring
 from treepo.rewards.judge import Judge
 from treepo.rewards.scoring import LONGEST_ANSWER, ground_truths, judge_many, judge_response
@@ -127,3 +128,15 @@ def test_a_ground_truth_too_long_to_be_answered_is_no_burden(monkeypatch: pytest
     monkeypatch.setattr(scoring, "quick_verdict", lambda gold, answer: pytest.fail("read"))
     verdict = judge_response(r"\boxed{5}", "1a" * 10**6, data_source="test", judge=SilentJudge())
     assert not verdict.correct
+
+
+@pytest.mark.parametrize("load", benchmark.loads(2, 0))
+def test_the_benchmark_judges_every_load_to_its_end(load: str) -> None:
+    pairs = benchmark.loads(2, 0)[load][:40]
+    speed = benchmark.measure(load, pairs, workers=1)
+    assert (speed.answers, speed.unfinished) == (40, 0)
+    assert speed.seconds > 0
+    if load == "whole numbers":
+        assert speed.fast == 1.0
+    if load == "expressions, each different":
+        assert speed.fast == 0.0

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tiny_stack import compose_tiny, write_tiny_model
 from training_run import ROOT, write_sums
 
@@ -13,7 +13,8 @@ from treepo.config import ConfigError
 from treepo.config.load import tree_options
 from treepo.config.policies import RolloutBackend
 from treepo.start.checkpoints import NOTE
-from treepo.start.checks import check
+from treepo.start.checks import CHECKS, check
+from treepo.start.declared import READS, Check, Start
 from treepo.start.resumption import begin
 from treepo.start.training import MODES
 from treepo.verl.rollout.backend import backend, seeded
@@ -213,3 +214,47 @@ def test_the_launcher_prints_the_composed_configuration() -> None:
     )
     assert done.returncode == 0
     assert "  width: 6\n" in done.stdout
+
+
+# --- one list holds every check, and each says what it reads
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> DictConfig:
+    folder = tmp_path_factory.mktemp("declared")
+    write_tiny_model(folder / "model")
+    files = write_sums(folder / "train.parquet", 16, seed=0), write_sums(folder / "other.parquet", 16, seed=1)
+    overrides = [
+        f"data.train_files=[{files[0]},{files[1]}]",
+        f"data.val_files=[{files[0]}]",
+        f"run_dir={folder / 'run'}",
+        # The one group that is added by hand.
+        "+reward.reward_kwargs.max_resp_len=160",
+    ]
+    return compose_tiny(folder / "model", overrides)
+
+
+def name_of(check: Check) -> str:
+    return f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+
+
+def test_every_check_of_the_room_stands_in_the_list_once() -> None:
+    assert sorted(map(name_of, CHECKS)) == sorted(map(name_of, READS))
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=name_of)
+def test_what_a_check_reads_is_there(one: Check, declared: DictConfig) -> None:
+    assert READS[one]
+    for option in READS[one]:
+        group, _, last = option.rpartition(".")
+        assert last in (OmegaConf.select(declared, group) if group else declared), option
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=name_of)
+def test_a_check_reads_nothing_else(one: Check, declared: DictConfig) -> None:
+    known = OmegaConf.create()
+    for option in READS[one]:
+        OmegaConf.update(known, option, OmegaConf.select(declared, option), force_add=True)
+    OmegaConf.set_struct(known, True)
+    warnings = list(one(Start(config=known)) or ())
+    assert warnings == []

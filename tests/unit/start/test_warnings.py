@@ -8,7 +8,7 @@ import pytest
 from start_checks import run_checks
 
 from treepo.config.load import compose, resolve
-from treepo.start import packing, warnings
+from treepo.start import warnings
 
 ROWS = 64
 
@@ -24,7 +24,7 @@ def found(table: Path, *overrides: str, preset: str = "cpu_quickstart") -> list[
     # Packing would look for the model.
     config = compose(preset, ["treepo.packing.enabled=false", f"data.train_files=[{table}]", *overrides])
     resolve(config)
-    return run_checks(config, packing, warnings)
+    return run_checks(config, warnings)
 
 
 @pytest.mark.parametrize("preset", ["cpu_quickstart", "qwen2_5_7b", "treepo_trainer"])

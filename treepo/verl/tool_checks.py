@@ -3,8 +3,9 @@
 import ast
 import inspect
 import textwrap
-from difflib import get_close_matches
 from typing import Any
+
+from treepo.config.suggestion import suggestion
 
 _MULTI_TURN = "actor_rollout_ref.rollout.multi_turn"
 
@@ -24,8 +25,7 @@ def tool_problem(multi_turn: Any) -> str | None:
 
     parsers = sorted(ToolParser._registry)
     if multi_turn.format not in parsers:
-        close = get_close_matches(str(multi_turn.format), parsers, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"verl knows {', '.join(parsers)}"
+        remedy = suggestion(str(multi_turn.format), parsers, otherwise="verl knows ")
         return f"{_MULTI_TURN}.format={multi_turn.format} is refused: verl has no such parser of tool calls; {remedy}"
     paths = {name: multi_turn[name] for name in ("tool_config_path", "function_tool_path")}
     if not any(paths.values()):
