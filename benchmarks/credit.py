@@ -20,6 +20,7 @@ import torch
 
 from treepo.advantage import ESTIMATORS, TreeRow
 from treepo.config import load_config
+from treepo.rollout import grow_at_once
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
 RIGHT, SLIP, END = 1, 2, 3
@@ -124,10 +125,7 @@ def grow(arm: Arm, *, prompt: int, seed: int) -> Tree:
         ]
         return Segment(request_id=request.id, tokens=tokens, log_probs=[-1.0] * len(tokens), stopped=END in tokens)
 
-    requests = sampler.start()
-    while requests:
-        requests = [following for request in requests for following in sampler.receive(answer(request))]
-    return sampler.tree()
+    return grow_at_once(sampler, answer)
 
 
 def grow_batch(arm: Arm, *, prompts: int, seed: int) -> Batch:

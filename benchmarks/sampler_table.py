@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from treepo.config import TreePOConfig, load_config
+from treepo.rollout import grow_at_once
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
 EOS, BOX, LOOP, FIRST_WORD = 0, 1, 2, 3
@@ -151,10 +152,7 @@ def grow(config: TreePOConfig, model: ScriptedModel, prompt: int, prompts: int) 
         decode=model.decode,
         active_prompts=lambda: prompts,
     )
-    requests = sampler.start()
-    while requests:
-        requests = [following for request in requests for following in sampler.receive(model.answer(request))]
-    return sampler.tree()
+    return grow_at_once(sampler, model.answer)
 
 
 def measure(task: Task, width: int, options: dict[str, Any], prompts: int) -> Cell:

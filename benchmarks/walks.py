@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from treepo.config import load_config
+from treepo.rollout import grow_at_once
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
 UP, ENDS = 1, 2  # bits of a token
@@ -128,7 +129,4 @@ def grow(cell: Cell, *, width: int, prompt: int, seed: int) -> Tree:
         token = draw.getrandbits(1) * UP + ends * ENDS
         return Segment(request_id=request.id, tokens=[token], log_probs=[-1.0], stopped=ends)
 
-    requests = sampler.start()
-    while requests:
-        requests = [following for request in requests for following in sampler.receive(answer(request))]
-    return sampler.tree()
+    return grow_at_once(sampler, answer)

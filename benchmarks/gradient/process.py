@@ -16,6 +16,7 @@ import numpy as np
 
 from treepo.advantage import TreeRow
 from treepo.config import load_config
+from treepo.rollout import grow_at_once
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
 RIGHT, SLIP, END, MEND = 1, 2, 3, 4
@@ -125,10 +126,7 @@ def grow(process: Process, sampling: Mapping[str, Any], *, prompt: int, seed: in
             tokens[-1] = END
         return Segment(request_id=request.id, tokens=tokens, log_probs=[-1.0] * len(tokens), stopped=END in tokens)
 
-    requests = sampler.start()
-    while requests:
-        requests = [following for request in requests for following in sampler.receive(answer(request))]
-    return sampler.tree()
+    return grow_at_once(sampler, answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,17 +37,7 @@ def speed(scale: Scale, device: str) -> Iterator[dict[str, Any]]:
 
 def _model(shape: Shape, layers: int, scale: Scale, device: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        max_position_embeddings=32_768,
-        tie_word_embeddings=shape.tied,
-        dtype=scale.dtype,
-    )
+    config = Qwen2Config(**shape.options(layers), max_position_embeddings=32_768, dtype=scale.dtype)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=scale.dtype).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})

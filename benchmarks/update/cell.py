@@ -92,16 +92,9 @@ def of_ratio(
 ) -> Cell:
     """Rows of one length: a group's prompt is as long as the ratio asks; half of what a tree spares is its prompt's."""
     if ratio >= 1:
-        return Cell(
-            kind=Kind.GROUP,
-            prompts=prompts * width,
-            width=1,
-            prompt_length=max(1, row_length // 4),
-            row_length=row_length,
-            ratio=1.0,
-            max_tokens=max_tokens,
-        )
-    prompt = row_length * _prompt_share(kind, ratio, width)
+        kind, prompts, width, ratio, prompt = Kind.GROUP, prompts * width, 1, 1.0, float(row_length // 4)
+    else:
+        prompt = row_length * _prompt_share(kind, ratio, width)
     return Cell(
         kind=kind,
         prompts=prompts,

@@ -31,6 +31,18 @@ class Shape:
     head_dim: int | None = None
     kind: str = "qwen2"
 
+    def options(self, layers: int) -> dict[str, Any]:
+        """The sizes as configurations of transformers name them."""
+        return {
+            "vocab_size": self.vocabulary,
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.key_heads,
+            "tie_word_embeddings": self.tied,
+        }
+
 
 # Qwen2.5's and Qwen3's are those of their published config.json; the 7B has as many of its 28 layers as fit with
 # float32 weights, gradients and AdamW's state into 80 GB beside 16,384 tokens.
@@ -97,15 +109,9 @@ def _write(shape: Shape, folder: Path, *, layers: int, longest: int) -> None:
     tokenizer: Any = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
     torch.manual_seed(0)
     config = {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[shape.kind](
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
+        **shape.options(layers),
         head_dim=shape.head_dim or shape.hidden // shape.heads,
         max_position_embeddings=longest,
-        tie_word_embeddings=shape.tied,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         dtype=torch.bfloat16 if shape.vocabulary > 100_000 else torch.float32,

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from treepo.config import ConfigError
 from treepo.evaluation.ask.model_folder import check_model, find_model
+from treepo.files.whole import UNFINISHED
 from treepo.verl.serving.merging import merged
 
 
@@ -30,7 +31,7 @@ def test_shards_are_merged_once_into_a_folder_beside_them(checkpoint: Path, tmp_
     check_model(source, longest=512)
     folder = merged(source)
     assert folder == checkpoint / "actor/merged"
-    assert not folder.with_name("merged.part").exists()
+    assert not folder.with_name(f"merged{UNFINISHED}").exists()
     AutoTokenizer.from_pretrained(folder)
     was = Qwen2ForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16).state_dict()
     found = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).state_dict()

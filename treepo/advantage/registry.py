@@ -4,9 +4,8 @@ The start check of a training and the page of options derive from this registry,
 its estimator would not read.
 """
 
-import json
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from treepo.advantage.batch import Batch, SpanKind, prepare
 from treepo.advantage.forest import TreeRow
 from treepo.config import AdvantageConfig, ConfigError
+from treepo.config.group import unread
 from treepo.config.policies import SharedTokens
 
 
@@ -111,18 +111,12 @@ def refuse_unread(name: str, options: AdvantageConfig) -> None:
     for option in AdvantageConfig.model_fields:
         value, default = getattr(options, option), getattr(defaults, option)
         if value != default and option not in OPTIONS_READ.get(name, ()):
-            readers = [reader for reader, read in OPTIONS_READ.items() if option in read]
+            readers = _either([reader for reader, read in OPTIONS_READ.items() if option in read])
             raise ConfigError(
-                f"treepo.advantage.{option}={_shown(value)} is refused: it is read with algorithm.adv_estimator="
-                f"{_either(readers)} only; choose that or leave the option at {_shown(default)}"
+                unread(f"treepo.advantage.{option}", value, f"algorithm.adv_estimator={readers}", default)
             )
 
 
 def _either(names: Sequence[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
-
-
-def _shown(value: Any) -> str:
-    """As it is typed on the command line."""
-    return str(value) if isinstance(value, str) else json.dumps(value)

@@ -1,8 +1,11 @@
 """``treepo check``: what a launch would run, with the memory it expects, and whether it would be refused."""
 
+import functools
+import inspect
+from collections.abc import Callable
+
 import typer
 
-from treepo.commands import options as given
 from treepo.commands.launch import launch_evaluation, launch_training
 
 app = typer.Typer(
@@ -11,66 +14,25 @@ app = typer.Typer(
     help="Checks a training or an evaluation and prints the memory it expects; starts nothing.",
 )
 
+_ONLY_LAUNCHED = ("dry_run", "join_limit", "lost_limit", "stop_limit")
 
-@app.command("train")
-def check_training(
-    overrides: given.Overrides = None,
-    preset: given.TrainingPreset = "treepo_trainer",
-    config_dir: given.ConfigDir = None,
-    model: given.TrainingModel = None,
-    train: given.TrainFiles = None,
-    val: given.HeldOutFiles = None,
-    accept_changes: given.AcceptChanges = False,
-    model_shape: given.ModelShape = None,
-    accelerator_gib: given.AcceleratorGib = 80.0,
-) -> int:
-    """Prints a training's configuration and expected memory, and checks all that the training would check.
 
-    The same as treepo launch train --dry-run. The exit status is 2 where the training would be refused.
+def _checking(launch: Callable[..., int], kind: str) -> Callable[..., int]:
+    """The dry run of a launch: its options but those that only matter once something starts."""
+
+    @functools.wraps(launch)
+    def check(**given: object) -> int:
+        return launch(**given, dry_run=True)
+
+    signature = inspect.signature(launch)
+    kept = [option for name, option in signature.parameters.items() if name not in _ONLY_LAUNCHED]
+    check.__signature__ = signature.replace(parameters=kept)  # pyright: ignore[reportAttributeAccessIssue]
+    check.__doc__ = f"""Prints the configuration and expected memory of {kind}, and checks all that {kind} would check.
+
+    The same as a dry run of treepo launch. The exit status is 2 where it would be refused.
     """
-    return launch_training(
-        overrides,
-        preset,
-        config_dir,
-        model,
-        train,
-        val,
-        accept_changes,
-        dry_run=True,
-        model_shape=model_shape,
-        accelerator_gib=accelerator_gib,
-    )
+    return check
 
 
-@app.command("eval")
-def check_evaluation(
-    overrides: given.Overrides = None,
-    preset: given.EvaluationPreset = "avg16",
-    config_dir: given.ConfigDir = None,
-    model: given.EvaluatedModel = None,
-    benchmark: given.Benchmarks = None,
-    limit: given.Limit = None,
-    template: given.Template = None,
-    sampling: given.Sampling = None,
-    divergence: given.Divergences = None,
-    model_shape: given.ModelShape = None,
-    accelerator_gib: given.AcceleratorGib = 80.0,
-) -> int:
-    """Prints an evaluation's configuration and expected memory, and checks all that the evaluation would check.
-
-    The same as treepo launch eval --dry-run. The exit status is 2 where the evaluation would be refused.
-    """
-    return launch_evaluation(
-        overrides,
-        preset,
-        config_dir,
-        model,
-        benchmark,
-        limit,
-        template,
-        sampling,
-        divergence,
-        dry_run=True,
-        model_shape=model_shape,
-        accelerator_gib=accelerator_gib,
-    )
+app.command("train")(_checking(launch_training, "a training"))
+app.command("eval")(_checking(launch_evaluation, "an evaluation"))

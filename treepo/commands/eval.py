@@ -36,7 +36,8 @@ def evaluate(
     from treepo.evaluation.show.console import show_table
     from treepo.evaluation.show.tables import run_tables
     from treepo.processes import signals_interrupt
-    from treepo.start.machine import check_machine
+    from treepo.start.accelerators import check_evaluation_node
+    from treepo.start.machine import check_ray_folder
 
     first = [] if limit is None else [f"evaluation.max_questions={limit}"]
     config = compose_evaluation(preset, [*first, *(overrides or [])], config_dir=config_dir)
@@ -51,10 +52,7 @@ def evaluate(
         return 0
     adopt_environment(setup.config)
     if OmegaConf.select(setup.config, "ray_kwargs.ray_init.address") == "local":
-        # Only here: torch takes seconds to import.
-        from treepo.start.accelerators import check_evaluation_node
-
-        check_machine(os.environ)
+        check_ray_folder(os.environ, "RAY_TMPDIR", "TMPDIR", below="ray")
         check_evaluation_node(setup.config, alone=setup.config.evaluation.nodes == 1)
     # Only now: verl takes seconds to import, and looks for its platform then.
     from treepo.verl.serving.evaluation_job import run_evaluation

@@ -41,7 +41,7 @@ def train(
     from treepo.files.sole_training import sole_training
     from treepo.start.accelerators import check_training_node
     from treepo.start.checks import check as check_training
-    from treepo.start.machine import check_machine
+    from treepo.start.machine import check_ray_folder
     from treepo.start.resumption import begin, find_checkpoint, nothing_left, nothing_trained
 
     for warning in check_training(config, accept_changes=accept_changes):
@@ -51,7 +51,7 @@ def train(
     if done is not None or check:
         return 0
     if OmegaConf.select(config, "ray_kwargs.ray_init.address") == "local":
-        check_machine(os.environ)
+        check_ray_folder(os.environ, "RAY_TMPDIR", "TMPDIR", below="ray")
         check_training_node(config, alone=config.trainer.nnodes == 1)
     with sole_training(Path(config.run_dir)):
         from treepo.verl.training.task_runner import TrainingError, run_training

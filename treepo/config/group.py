@@ -65,11 +65,23 @@ class Group(BaseModel):
                         raise ValueError(f"{words} needs {self.PREFIX}.{name}: set it")
                     continue
                 for option, found, default in _changed(f"{self.PREFIX}.{name}", value, info.default):
-                    raise ValueError(
-                        f"{option}={_shown(found)} is refused: it is read with {words} only; choose that or leave "
-                        f"the option at {_shown(default)}"
-                    )
+                    raise ValueError(unread(option, found, words, default))
         return self
+
+
+def unread(option: str, value: Any, words: str, default: Any) -> str:
+    """The line that refuses an option that nothing reads.
+
+    Args:
+        option: Its full name.
+        value: Its value.
+        words: With which choice it is read.
+        default: Its default.
+    """
+    return (
+        f"{option}={_shown(value)} is refused: it is read with {words} only; choose that or leave the option at "
+        f"{_shown(default)}"
+    )
 
 
 def at_most(option: str, value: float | None, bound: str, limit: float) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from treepo.config.group import CLASS_PATH, Group, ReadWith, at_most, import_named
+from treepo.config.group import CLASS_PATH, Group, ReadWith, at_most, import_named, unread
 from treepo.config.policies import (
     AnswerRule,
     CutPosition,
@@ -129,10 +129,8 @@ class FallbackConfig(Group):
     def _window_is_read(self) -> "FallbackConfig":
         counted = self.candidates is FallbackCandidates.ANSWERED_MIN_WINDOWS
         if self.window is not None and self.cut is CutPosition.FROM_START and not counted:
-            raise ValueError(
-                f"treepo.fallback.window={self.window} is refused: it is read with a treepo.fallback.cut other than "
-                "from_start only; choose that or leave the option at null"
-            )
+            words = "a treepo.fallback.cut other than from_start"
+            raise ValueError(unread("treepo.fallback.window", self.window, words, None))
         return self
 
 

@@ -17,7 +17,7 @@ from treepo.launch.nodes.job import Job, Launch
 from treepo.launch.nodes.ray_node import Resources, check_folder
 from treepo.launch.nodes.run import run
 from treepo.launch.options import Options, with_nodes
-from treepo.start.machine import check_node
+from treepo.start.accelerators import check_evaluation_node
 from treepo.start.memory.engine import describe_servers
 from treepo.start.memory.model_shape import read_shape
 
@@ -125,7 +125,7 @@ def prepare(
         accelerators_option="evaluation.accelerators_per_node",
         run_dir=Path(config.run_dir),
         checkpoints=None,
-        check_node=lambda: _check_node(config, alone=cluster.nodes == 1),
+        check_node=lambda: check_evaluation_node(config, alone=cluster.nodes == 1),
     )
     return Launch(job=job, cluster=cluster, limits=options.limits), config
 
@@ -150,14 +150,6 @@ def _say_variables() -> None:
     if found := from_environment(os.environ):
         sys.stdout.write(f"from the environment: {' '.join(found)}\n")
         sys.stdout.flush()
-
-
-def _check_node(config: DictConfig, *, alone: bool) -> None:
-    check_node(os.environ)
-    # Only here: torch takes seconds to import.
-    from treepo.start.accelerators import check_evaluation_node
-
-    check_evaluation_node(config, alone=alone)
 
 
 def _check(config: DictConfig) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from treepo.launch.nodes.ray_node import Resources, check_folder
 from treepo.launch.nodes.run import run
 from treepo.launch.options import Options, with_nodes
 from treepo.launch.pools import extra_nodes
+from treepo.start.accelerators import check_training_node
 from treepo.start.declared import Start
-from treepo.start.machine import check_node
 from treepo.start.memory.estimate import estimate
 from treepo.start.memory.model_shape import read_shape
 from treepo.start.resumption import nothing_left
@@ -102,18 +102,10 @@ def prepare(
         accelerators_option="trainer.n_gpus_per_node",
         run_dir=Path(config.run_dir),
         checkpoints=Path(str(config.trainer.default_local_dir)),
-        check_node=lambda: _check_node(config, alone=cluster.nodes == 1),
+        check_node=lambda: check_training_node(config, alone=cluster.nodes == 1),
         done=nothing_left(config) is not None,
     )
     return Launch(job=job, cluster=cluster, limits=options.limits), config
-
-
-def _check_node(config: DictConfig, *, alone: bool) -> None:
-    check_node(os.environ)
-    # Only here: torch takes seconds to import.
-    from treepo.start.accelerators import check_training_node
-
-    check_training_node(config, alone=alone)
 
 
 def _check(config: DictConfig, *, accept_changes: bool) -> list[str]:

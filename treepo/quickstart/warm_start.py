@@ -6,7 +6,6 @@ arithmetic, is right on a part of the problems, and what separates right from wr
 
 import json
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.utils import logging as transformers_logging
 
+from treepo.files.whole import whole_folder
 from treepo.quickstart.lessons import IGNORED, Lessons
 from treepo.quickstart.settings import WarmStartSettings
 from treepo.quickstart.task import draw, held_out_chains
@@ -85,13 +85,11 @@ def warm_start(cache: Path, lessons: Lessons, *, progress: Progress) -> WarmStar
             f"the warm start reached a held-out accuracy of {result['accuracy']:.1%}, outside "
             f"{low:.0%} to {high:.0%}; try another seed"
         )
-    unfinished = cache / f"unfinished-{settings.key}"
-    shutil.rmtree(unfinished, ignore_errors=True)
     transformers_logging.disable_progress_bar()
-    model.save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished)
-    (unfinished / _RECORD).write_text(json.dumps(result, indent=1))
-    unfinished.rename(folder)
+    with whole_folder(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        (unfinished / _RECORD).write_text(json.dumps(result, indent=1))
     return WarmStart(path=folder, **json.loads(record.read_text()))
 
 

@@ -1,7 +1,7 @@
 """The driver of one prompt: carries requests to the engine and segments back until the tree has grown."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from treepo.rollout.completion import complete
 from treepo.rollout.engine import SegmentEngine
@@ -53,6 +53,22 @@ async def grow_tree(sampler: TreeSampler, engine: SegmentEngine) -> Tree:
     finally:
         await complete(_end(in_flight, finished, engine))
     assert sampler.done, "a sampler with no request in flight has finished"
+    return sampler.tree()
+
+
+def grow_at_once(sampler: TreeSampler, answer: Callable[[SegmentRequest], Segment]) -> Tree:
+    """Grows one prompt's tree with segments that are there at once, step by step, as a simulated model gives them.
+
+    Args:
+        sampler: A sampler that was not started yet.
+        answer: Gives the segment of a request.
+
+    Returns:
+        The finished tree.
+    """
+    requests = sampler.start()
+    while requests:
+        requests = [following for request in requests for following in sampler.receive(answer(request))]
     return sampler.tree()
 
 

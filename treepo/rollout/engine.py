@@ -25,7 +25,7 @@ class SegmentEngine(Protocol):
 
         Args:
             prompt_tokens: The prompt's tokens, the same for all requests of a tree.
-            request: The path to continue from, the most tokens wanted, and the seed of the draw.
+            request: The path to continue from, the most tokens wanted, and the seed of its sampling.
 
         Returns:
             The decoded segment.

@@ -45,7 +45,7 @@ class Decoder(Protocol):
             tokens: Everything before the tokens wanted.
             request_id: Of the tree's request that opens it.
             max_tokens: Most tokens to decode.
-            seed: Seed of the draws.
+            seed: Seed of the sampling.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a machine with accelerators must have besides: a driver, what Triton builds with, flash-attn where it is needed.
+"""What a node of a training or an evaluation must have: what every machine must, and on accelerators a driver and more.
 
 Looked at on every node when a start is about to begin; a dry run is often made elsewhere.
 """
@@ -6,30 +6,32 @@ Looked at on every node when a start is about to begin; a dry run is often made 
 import os
 import shutil
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from sysconfig import get_path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.load import tree_options
+from treepo.start.machine import check_node
 from treepo.verl.training.packing import packs
 
 _PLATFORM = "ray_kwargs.ray_init.runtime_env.env_vars.VERL_PLATFORM"
 
 
 def check_training_node(config: DictConfig, *, alone: bool) -> None:
-    """Refuses a machine on whose accelerators a training would fail minutes later.
+    """Refuses a machine on which a training would fail minutes later.
 
     Args:
-        config: The whole configuration, resolved; one for other devices than CUDA's is not judged.
+        config: The whole configuration, resolved; accelerators are judged for CUDA alone.
         alone: Whether this is the only node; of several Ray counts the accelerators.
 
     Raises:
         ConfigError: One line that names what is missing and the remedy.
     """
+    check_node(os.environ)
     if config.trainer.device != "cuda":
         return
     check_this_machine(wanted=config.trainer.n_gpus_per_node if alone else 0, option="trainer.n_gpus_per_node")
@@ -41,12 +43,13 @@ def check_evaluation_node(config: DictConfig, *, alone: bool) -> None:
     """The same for an evaluation, which trains nothing.
 
     Args:
-        config: The whole configuration, resolved; one for CPUs is not judged.
+        config: The whole configuration, resolved; accelerators are not judged for one for CPUs.
         alone: Whether this is the only node.
 
     Raises:
         ConfigError: One line that names what is missing and the remedy.
     """
+    check_node(os.environ)
     if OmegaConf.select(config, _PLATFORM) == "cpu":
         return
     wanted = config.actor_rollout_ref.rollout.n_gpus_per_node if alone else 0
@@ -63,6 +66,9 @@ def check_this_machine(*, wanted: int, option: str) -> None:
     Raises:
         ConfigError: One line that names what is missing and the remedy.
     """
+    # Only here: it takes seconds to import.
+    import torch
+
     found = torch.cuda.device_count()
     check_driver(found, usable=torch.cuda.is_available(), built_for=torch.version.cuda, option=option)
     check_accelerators(found, wanted, option=option)
@@ -83,7 +89,7 @@ def check_driver(found: int, *, usable: bool, built_for: str | None, option: str
     """
     if built_for is None:
         raise ConfigError(
-            f"{option} asks for accelerators, and this environment's torch {torch.__version__} is built without CUDA; "
+            f"{option} asks for accelerators, and this environment's torch {version('torch')} is built without CUDA; "
             "make and activate one with the GPU set (bash scripts/setup.sh --gpu), or take a preset for CPUs, as "
             "--preset cpu_quickstart"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
+from treepo.config.suggestion import suggestion
 from treepo.files.checkpoint import NOTE, noted_step
 from treepo.start.declared import Start, reads
 
@@ -72,9 +73,8 @@ def resumed_step(config: DictConfig) -> Resumed | None:
     """
     trainer = config.trainer
     if trainer.resume_mode not in RESUME_MODES:
-        raise ConfigError(
-            f"trainer.resume_mode={trainer.resume_mode} is refused: it must be one of {', '.join(RESUME_MODES)}"
-        )
+        mode = str(trainer.resume_mode)
+        raise ConfigError(f"trainer.resume_mode={mode} is refused: {suggestion(mode, RESUME_MODES)}")
     if trainer.resume_mode == "disable":
         return None
     if trainer.resume_mode == "resume_path":

@@ -20,21 +20,8 @@ _SHARED = Path("/dev/shm")
 _LEAST_SHARED_MIB = 256
 
 
-def check_machine(environment: Mapping[str, str]) -> None:
-    """Refuses a machine on which Ray, vLLM or the reading of data would fail minutes later.
-
-    Args:
-        environment: The environment variables.
-
-    Raises:
-        ConfigError: One line that names what is missing and the remedy.
-    """
-    check_ray_folder(environment, "RAY_TMPDIR", "TMPDIR", below="ray")
-    check_node(environment)
-
-
 def check_node(environment: Mapping[str, str]) -> None:
-    """The same for one of several nodes, whose Ray has a folder of the launcher's.
+    """Refuses a machine on which vLLM or the reading of data would fail minutes later.
 
     Args:
         environment: The environment variables.

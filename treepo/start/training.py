@@ -72,7 +72,7 @@ def engine(start: Start) -> None:
 
 @reads(*_AT_LEAST_ONE, *_FREQUENCIES, "trainer.total_training_steps")
 def numbers(start: Start) -> None:
-    """Refuses what is no number where every training needs one; verl itself would stumble over it after the start."""
+    """Refuses what is no number where every training needs one; verl itself would fail on it after the start."""
     for option in _AT_LEAST_ONE:
         value = OmegaConf.select(start.config, option)
         if not _is_whole(value) or value < 1:

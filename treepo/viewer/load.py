@@ -47,7 +47,7 @@ def read_records(path: Path) -> Iterator[TreeRecord]:
         DumpError: The file cannot be opened, or a line is no record of this version.
     """
     try:
-        # In bytes: only a line feed ends a line then, whatever separators stand in the texts.
+        # In bytes: only a line feed ends a line then, whatever separators the texts hold.
         file = path.open("rb")
     except OSError as error:
         raise DumpError(f"{path}: {error.strerror or error}") from error

@@ -6,7 +6,6 @@ makes text nodes of them alone, and the page's own policy lets no script run but
 
 import base64
 import hashlib
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from treepo.files.whole import write_text_whole
+from treepo.files.whole import whole_folder, write_text_whole
 from treepo.viewer.load import DumpError
 from treepo.viewer.pieces import Index, pack, script_json
 from treepo.viewer.shown import ShownTree
@@ -80,19 +79,13 @@ def _write_folder(trees: Iterable[ShownTree], out: Path, title: str) -> Written:
     if out.is_dir() and any(out.iterdir()) and not (page.is_file() and _MARK in page.read_text(errors="replace")[:200]):
         raise DumpError(f"{out} holds other files; name a new folder with --out")
     # Beside its place, so that a page that someone has open, or one of a killed command, is never half of two.
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    (unfinished / "pieces").mkdir(parents=True)
-    try:
+    with whole_folder(out) as unfinished:
+        (unfinished / "pieces").mkdir()
         index = Index()
         size = 0
         for number, piece in enumerate(pack(trees, index)):
             size += (unfinished / "pieces" / f"{number}.js").write_text(f'receive({number},"{piece}");\n')
         size += (unfinished / "index.html").write_bytes(_render(index, title, None).encode(errors="replace"))
-        shutil.rmtree(out, ignore_errors=True)
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return _written(index, page, size)
 
 

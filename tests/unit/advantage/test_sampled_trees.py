@@ -16,6 +16,7 @@ from treepo.advantage import ESTIMATORS, OPTIONS_READ, TreeRow
 from treepo.advantage.forest import branch_means, build_forest
 from treepo.config import AdvantageConfig, SubgroupWeighting, load_config
 from treepo.config.policies import AdvantageScale, SharedTokens
+from treepo.rollout import grow_at_once
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 
 NAMES = list(ESTIMATORS)
@@ -56,10 +57,7 @@ def grow(prompt: int, options: dict[str, Any]) -> Tree:
             stopped=tokens[-1] == EOS,
         )
 
-    requests = sampler.start()
-    while requests:
-        requests = [following for request in requests for following in sampler.receive(answer(request))]
-    return sampler.tree()
+    return grow_at_once(sampler, answer)
 
 
 BRANCH_WEIGHTS: list[tuple[str, dict[str, Any]]] = [

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from treepo.config import ConfigError
@@ -67,9 +68,10 @@ def test_a_driver_older_than_torchs_cuda_is_refused_although_it_shows_its_accele
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """A machine with two accelerators, torch for CUDA 13, gcc and headers, without flash-attn."""
-    monkeypatch.setattr(accelerators.torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(accelerators.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(accelerators.torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(accelerators, "check_node", lambda _: None)
     monkeypatch.setattr(accelerators.shutil, "which", lambda name: "/usr/bin/gcc")
     monkeypatch.setattr(accelerators, "get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(accelerators, "find_spec", lambda name: None)
@@ -100,9 +102,20 @@ def test_every_node_of_a_training_is_asked_for_driver_compiler_and_flash_attn(
     simulated.setattr(accelerators.shutil, "which", lambda name: None)
     with pytest.raises(ConfigError, match=r"^no C compiler"):
         accelerators.check_training_node(training(2), alone=alone)
-    simulated.setattr(accelerators.torch.cuda, "is_available", lambda: False)
+    simulated.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="too old for CUDA"):
         accelerators.check_training_node(training(2), alone=alone)
+
+
+def test_every_node_is_asked_for_what_every_machine_must_have(simulated: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise ConfigError("no room")
+
+    simulated.setattr(accelerators, "check_node", refuse)
+    with pytest.raises(ConfigError, match="no room"):
+        accelerators.check_training_node(compose("cpu_quickstart", []), alone=True)
+    with pytest.raises(ConfigError, match="no room"):
+        accelerators.check_evaluation_node(compose_evaluation("quickstart", ["evaluation.model=x"]), alone=True)
 
 
 def test_a_training_on_cpus_is_not_asked_for_accelerators(simulated: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_verls_own_estimators_are_known(folder: Path) -> None:
     assert check(composed(folder, "algorithm.adv_estimator=grpo")) == []
 
 
-def test_what_is_hardly_meant_is_a_warning(folder: Path) -> None:
+def test_what_is_probably_a_mistake_is_a_warning(folder: Path) -> None:
     warnings = check(composed(folder, "treepo.max_depth=2", "trainer.save_freq=-1"))
     assert [warning.split(" ")[0] for warning in warnings] == ["trainer.save_freq=-1:", "treepo.max_depth"]
 

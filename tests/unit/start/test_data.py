@@ -1,4 +1,4 @@
-"""The rows to train on are read as verl reads them, and what it would stumble over is refused before the start."""
+"""The rows to train on are read as verl reads them, and what it would fail on is refused before the start."""
 
 import json
 from collections.abc import Callable

@@ -208,7 +208,7 @@ def test_every_option_that_a_warning_names_lowers_what_it_warns_of(part: str, re
         (QWEN_7B + ",num_experts=8", "mixture of experts"),
     ],
 )
-def test_a_shape_that_cannot_be_had_is_one_line(given: str | None, words: str, tmp_path: Path) -> None:
+def test_a_shape_that_is_not_available_is_one_line(given: str | None, words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words) as error:
         read_shape(tmp_path, given)
     assert "\n" not in str(error.value)

@@ -40,7 +40,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("engine", ["megatron", "veomni", "torchtitan"])
-def test_another_engine_is_refused_although_it_has_not_fsdps_options(engine: str) -> None:
+def test_another_engine_is_refused_which_lacks_fsdps_options(engine: str) -> None:
     with pytest.raises(ConfigError, match=rf"^model_engine={engine} .*set model_engine=dp"):
         check_engine(composed(f"model_engine={engine}"))
 
@@ -155,8 +155,8 @@ def test_a_named_step_is_looked_into_wherever_it_is(resumed: list[str], tmp_path
             start(composed(*named, f"trainer.resume_from_path={wrong}"))
 
 
-def test_a_mode_or_a_note_that_verl_would_stumble_over_is_refused(resumed: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trainer.resume_mode=atuo is refused: it must be one of auto"):
+def test_a_mode_or_a_note_that_would_end_verl_after_the_start_is_refused(resumed: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.resume_mode=atuo is refused: did you mean auto\?"):
         start(composed(*resumed, "trainer.resume_mode=atuo"))
     saved(tmp_path / "run")
     note = tmp_path / "run/checkpoints/latest_checkpointed_iteration.txt"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from treepo.config import load_config
+from treepo.rollout import grow_at_once
 from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
 from treepo.viewer import Scores, TreeRecord, tree_record
 
@@ -49,10 +50,7 @@ def grow_tree(seed: int = 0, **options: Any) -> Tree:
             weight_versions=(4, 5),
         )
 
-    requests = sampler.start()
-    while requests:
-        requests = [following for request in requests for following in sampler.receive(answer(request))]
-    return sampler.tree()
+    return grow_at_once(sampler, answer)
 
 
 def letters(tokens: Any) -> str:

@@ -169,7 +169,7 @@ def as_text(ground_truth: object) -> str:
 
 def _bare(row: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> str | None:
     """The question without instructions: `extra_info.question`, or the chat's only message."""
-    if row.get("ability") == AnswerType.CHOICE:  # the options stand in the chat alone
+    if row.get("ability") == AnswerType.CHOICE:  # the options are in the chat alone
         return None
     text = (row.get("extra_info") or {}).get("question")
     if isinstance(text, str) and text:

@@ -48,7 +48,7 @@ class Sample:
         index: Which sample of the question, from 0.
         sampling: Label of how it was drawn: ``independent``, ``tree d=2``.
         model: What names the weights: a folder, a checkpoint's step.
-        seed: Seed of the draw; for a tree, of the tree.
+        seed: Seed of the sample; for a tree, of the tree.
         prompt: The prompt's text as the model got it.
         response: The response's text.
         tokens: Tokens of the response.

@@ -3,13 +3,13 @@
 Checked against verl 0.9.1 (``verl/model_merger``), which writes bfloat16 whatever the shards hold.
 """
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from treepo.config import ConfigError
 from treepo.evaluation.ask.model_folder import ModelSource
+from treepo.files.whole import whole_folder
 
 _LAST_LINES = 15
 
@@ -24,24 +24,21 @@ def merged(source: ModelSource) -> Path:
     """
     if source.shards is None:
         return source.folder
-    draft = source.folder.with_name(f"{source.folder.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    command = ["merge", "--backend", "fsdp", "--local_dir", str(source.shards), "--target_dir", str(draft)]
-    done = subprocess.run(
-        [sys.executable, "-m", "verl.model_merger", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        last = "\n".join(done.stdout.splitlines()[-_LAST_LINES:])
-        raise ConfigError(f"{source.shards} cannot be merged (status {done.returncode}):\n{last}")
-    if (draft / "lora_adapter").exists():
-        shutil.rmtree(draft)
-        raise ConfigError(
-            f"{source.shards} holds a LoRA adapter beside its base model; merge the two and give that folder"
+    with whole_folder(source.folder) as unfinished:
+        command = ["merge", "--backend", "fsdp", "--local_dir", str(source.shards), "--target_dir", str(unfinished)]
+        done = subprocess.run(
+            [sys.executable, "-m", "verl.model_merger", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
-    draft.rename(source.folder)
+        if done.returncode != 0:
+            last = "\n".join(done.stdout.splitlines()[-_LAST_LINES:])
+            raise ConfigError(f"{source.shards} cannot be merged (status {done.returncode}):\n{last}")
+        if (unfinished / "lora_adapter").exists():
+            raise ConfigError(
+                f"{source.shards} holds a LoRA adapter beside its base model; merge the two and give that folder"
+            )
     return source.folder

@@ -159,7 +159,7 @@ def test_drawn_subsets_have_k_samples() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 3])
-def test_a_k_that_some_question_has_not_is_refused(k: int) -> None:
+def test_a_k_above_the_samples_of_some_question_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match=f"k={k} must be between 1 and the samples that every question has, 2"):
         metrics.pass_at_k([1, 1], [2, 4], k)
     with pytest.raises(ValueError, match=f"k={k} must be"):
