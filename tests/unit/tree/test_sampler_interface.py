@@ -190,7 +190,11 @@ def test_too_many_short_trajectories_are_an_error_that_names_the_prompt():
         sampler.tree()
     # Exactly as many are allowed.
     script = dict.fromkeys(range(5), "a$") | dict.fromkeys(range(5, 30), "abc$")
-    assert grow(make_sampler(min_trajectory_length=3, max_dropped=5), by_request(script)).stats.dropped == 5
+    sampler = make_sampler(min_trajectory_length=3, max_dropped=5)
+    tree = grow(sampler, by_request(script))
+    assert tree.stats.dropped == 5
+    # What is dropped is not kept in memory either.
+    assert set(sampler._texts._answers) == {node.id for trajectory in tree.trajectories for node in trajectory.nodes}
 
 
 def test_the_room_imports_nothing_heavy():
