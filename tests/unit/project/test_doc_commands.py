@@ -132,11 +132,23 @@ def test_the_pages_code_of_packing_runs(tmp_path: Path) -> None:
         seen.append((log_probs.shape, entropies.shape, list(rows)))
         return log_probs.sum()
 
-    (block,) = python_blocks("packing_inside.md")
-    given = {"prompts": [[5, 6], [5, 6]], "responses": [[7, 8], [7, 9, 4]], "device": "cpu", "response_length": 4}
-    exec(block, {**given, "model": model, "loss": loss})
+    alone, shared = python_blocks("packing_inside.md")
+    names: dict[str, Any] = {"prompts": [[5, 6], [5, 6]], "responses": [[7, 8], [7, 9, 4]], "response_length": 4}
+    names |= {"device": "cpu", "model": model, "loss": loss}
+    exec(alone, names)
     assert seen == [((2, 4), (2, 4), [0, 1])]
     assert all(parameter.grad is not None for parameter in model.parameters())
+    expected = names["scores"]
+    # Of this process alone.
+    store = torch.distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        names["group"] = torch.distributed.group.WORLD
+        exec(shared, names)
+    finally:
+        torch.distributed.destroy_process_group()
+    for joined, own in zip(names["scores"], expected, strict=True):
+        torch.testing.assert_close(joined, own)
 
 
 def test_the_pages_code_of_a_run_writes_what_was_pending(tmp_path: Path) -> None:
