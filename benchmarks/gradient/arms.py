@@ -181,6 +181,27 @@ def _arms() -> Sequence[Arm]:
 ARMS = _arms()
 
 
+def _weighted() -> Sequence[Arm]:
+    """Estimators with other weights of shared tokens, where the arms above have none."""
+    named = {
+        "treepo": ("treepo", {}),
+        "treepo, prompt_deviation": ("treepo", {"prompt_deviation": True}),
+        "tree_grpo": ("tree_grpo", {}),
+        "tree_loo": ("tree_loo", {}),
+    }
+    known = {arm.name for arm in ARMS}
+    return tuple(
+        Arm(name=f"{name}, {weight}", credit=_estimator(estimator, **options, shared_tokens=weight))
+        for name, (estimator, options) in named.items()
+        for weight in ("sqrt", "once")
+        if f"{name}, {weight}" not in known
+    )
+
+
+WEIGHTED = _weighted()
+"""Measured on language models alone."""
+
+
 def sampling(process: Process, shape: Shape) -> Mapping[str, Any]:
     """The options of `treepo` that make a shape of a process's width."""
     return shape.sampling(process.width)

@@ -1,0 +1,1 @@
+"""Gradients of every credit on a language model's own samples: `python -m benchmarks.gradient.model`."""
