@@ -66,6 +66,7 @@ def config(model: Path, tmp_path: Path) -> Compose:
         return OmegaConf.create(
             {
                 "data": values | options,
+                "treepo": {"width": 4},
                 "trainer": {"val_only": False, "val_before_train": True},
                 "actor_rollout_ref": {"model": path},
             }
