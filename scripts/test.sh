@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up if needed, then runs ruff, pyright, and pytest from unit to end to end.
 #
-#   bash scripts/test.sh [--all | pytest arguments]
+#   bash scripts/test.sh [--all] [pytest arguments]
 #
 #   --all  with the tests marked nightly: what takes minutes on the real stack each, or repeats at length what a shorter
 #          test holds; some hours, for every night and before a release. `-m nightly` runs them alone.

@@ -102,7 +102,7 @@ def list_arms() -> None:
 
 
 def _report(results: Path | None, page: Path, task: str) -> None:
-    from benchmarks.learning.report import write_report
+    from benchmarks.learning.show.report import write_report
 
     try:
         learned = find_task(task)

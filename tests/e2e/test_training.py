@@ -202,7 +202,7 @@ def trained_on(run_dir: Path, steps: Iterable[int]) -> list[tuple[int, str]]:
 def test_before_and_after_the_resumption_it_trains_on_the_prompts_of_the_run_that_was_not_stopped(
     run_dir: Path, resumed: Path
 ) -> None:
-    # The last step is in the second epoch. tests/contract/test_data_order.py stops at an epoch's very end.
+    # The last step is in the second epoch. tests/contract/trainer/test_data_order.py stops at an epoch's very end.
     whole = trained_on(run_dir, STEPS)
     assert [step for step, _ in whole] == [step for step in STEPS for _ in range(PROMPTS)]
     assert trained_on(run_dir, STEPS[:HALF]) + trained_on(resumed, STEPS[HALF:]) == whole

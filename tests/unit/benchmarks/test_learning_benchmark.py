@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from learning_runs import result
 
-from benchmarks.learning import curves, results, stats
+from benchmarks.learning import results
 from benchmarks.learning.arms import GROUPS
-from benchmarks.learning.plots import COLOURS
-from benchmarks.learning.report import replace_block, write_report
+from benchmarks.learning.show import curves, stats
+from benchmarks.learning.show.plots import COLOURS
+from benchmarks.learning.show.report import replace_block, write_report
 from benchmarks.learning.tasks import LONG, WORDS
 
 BEGIN, END = WORDS.markers

@@ -8,8 +8,8 @@ matplotlib.use("Agg")  # no screen needed
 
 from matplotlib import pyplot as plt
 
-from benchmarks.learning.curves import Curves, band
-from benchmarks.learning.stats import Interval
+from benchmarks.learning.show.curves import Curves, band
+from benchmarks.learning.show.stats import Interval
 
 _AXES = {"steps": "training steps", "tokens": "tokens generated, thousand", "seconds": "seconds of training"}
 # As many as arms in a plot at least.

@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import fmean, median
 
 from benchmarks.learning.arms import ARMS, GROUPS, Group
-from benchmarks.learning.curves import Budget, Curves, build_curves, common_budget, compare, summarise
-from benchmarks.learning.plots import plot_curves, plot_differences
 from benchmarks.learning.results import RunResult, load_newest
-from benchmarks.learning.stats import Interval
+from benchmarks.learning.show.curves import Budget, Curves, build_curves, common_budget, compare, summarise
+from benchmarks.learning.show.plots import plot_curves, plot_differences
+from benchmarks.learning.show.stats import Interval
 from benchmarks.learning.tasks import WORDS, Task
 
 _HEADINGS = {Group.MAIN: "The arms", Group.CREDITS: "Other credits", Group.ABLATIONS: "Ablations"}

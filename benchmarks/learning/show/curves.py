@@ -7,7 +7,7 @@ from itertools import accumulate
 from statistics import fmean, median
 
 from benchmarks.learning.results import RunResult
-from benchmarks.learning.stats import Interval, mean_interval, mean_over, paired_differences, value_at
+from benchmarks.learning.show.stats import Interval, mean_interval, mean_over, paired_differences, value_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

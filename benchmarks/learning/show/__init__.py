@@ -1,0 +1,1 @@
+"""Tables, curves and plots of the study, and the page that holds them."""
