@@ -66,16 +66,16 @@ def _shows_pictures(tool: Any) -> bool:
     return any(_makes_picture(source) for source in map(_source, written))
 
 
-def _source(written: Any) -> str:
-    """What a function or a class is written as; empty where that is nowhere, as in compiled code."""
+def _source(written: Any) -> ast.Module:
+    """What a function or a class is written as; empty where that is nowhere or no whole statement, as for a lambda."""
     try:
-        return textwrap.dedent(inspect.getsource(written))
-    except (OSError, TypeError):
-        return ""
+        return ast.parse(textwrap.dedent(inspect.getsource(written)))
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module(body=[], type_ignores=[])
 
 
-def _makes_picture(source: str) -> bool:
-    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+def _makes_picture(source: ast.Module) -> bool:
+    calls = (node for node in ast.walk(source) if isinstance(node, ast.Call))
     return any(
         given.arg in ("image", "video") and not (isinstance(given.value, ast.Constant) and given.value.value is None)
         for call in calls
