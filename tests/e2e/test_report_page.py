@@ -34,14 +34,8 @@ def show(tab: Tab, page: Path) -> None:
 
 
 def complaints(tab: Tab) -> list[object]:
-    """What the browser had to say against the page: errors, refused scripts; and every request but the page's own."""
-    wrong = [
-        event["params"] for event in tab.events if event["method"] in {"Runtime.exceptionThrown", "Log.entryAdded"}
-    ]
-    asked = [
-        event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"
-    ]
-    return wrong + [url for url in asked if not url.startswith(("file:", "about:"))] + asked[1:]
+    """The browser's, and every request but the page's own."""
+    return [*tab.complaints(), *tab.requested()[1:]]
 
 
 def choose(tab: Tab, name: str, value: str) -> None:

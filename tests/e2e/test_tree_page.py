@@ -71,20 +71,8 @@ def choose(tab: Tab, name: str, value: str) -> None:
     )
 
 
-def complaints(tab: Tab) -> list[object]:
-    """What the browser had to say against the page, and every request that is none of its own files."""
-    wrong = [
-        event["params"] for event in tab.events if event["method"] in {"Runtime.exceptionThrown", "Log.entryAdded"}
-    ]
-    asked = [
-        event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"
-    ]
-    return wrong + [url for url in asked if not url.startswith(("file:", "about:"))]
-
-
 def pieces_read(tab: Tab) -> int:
-    asked = [event["params"] for event in tab.events if event["method"] == "Network.requestWillBeSent"]
-    return len([one for one in asked if "/pieces/" in one["request"]["url"]])
+    return sum("/pieces/" in url for url in tab.requested())
 
 
 def fills(tab: Tab) -> list[str]:
@@ -124,7 +112,7 @@ def test_a_reader_walks_through_prompts_nodes_and_trajectories_by_keys(tab: Tab,
     press(tab, "n", "Escape")
     assert tab.evaluate("document.getElementById('search').value") == "n"
     assert tab.evaluate("document.activeElement.id") != "search"
-    assert complaints(tab) == []
+    assert tab.complaints() == []
 
 
 def test_the_path_is_shown_node_by_node_with_what_it_shares_turns_and_observations(tab: Tab, tmp_path: Path) -> None:
@@ -157,7 +145,7 @@ def test_the_path_is_shown_node_by_node_with_what_it_shares_turns_and_observatio
     tab.evaluate("document.querySelectorAll('#canvas .node')[5].dispatchEvent(new Event('click'))")
     assert tab.evaluate(SELECTED) == "node 5"
     assert tab.evaluate("document.querySelectorAll('.segment .head').length") == 2
-    assert complaints(tab) == []
+    assert tab.complaints() == []
 
 
 def test_nodes_are_coloured_by_the_chosen_quantity_and_the_legend_says_its_range(tab: Tab, tmp_path: Path) -> None:
@@ -188,7 +176,7 @@ def test_nodes_are_coloured_by_the_chosen_quantity_and_the_legend_says_its_range
     assert (low, high) == (None, None)
     assert unknown.startswith("no entropies: dumps hold them from format 4 on")
     assert set(fills(tab)) == {""}
-    assert complaints(tab) == []
+    assert tab.complaints() == []
 
 
 def test_search_and_filters_leave_the_prompts_that_fit_and_mark_what_was_found(tab: Tab, tmp_path: Path) -> None:
@@ -213,7 +201,7 @@ def test_search_and_filters_leave_the_prompts_that_fit_and_mark_what_was_found(t
     choose(tab, "accuracy", "")
     tab.evaluate("document.getElementById('fallback').click()")
     tab.until(f"{COUNT} === '1 of 6 trees'")
-    assert complaints(tab) == []
+    assert tab.complaints() == []
 
 
 @pytest.mark.parametrize("name", ["page.html", "folder"])
@@ -227,7 +215,7 @@ def test_hostile_text_is_shown_and_does_nothing(tab: Tab, tmp_path: Path, name: 
     assert re.sub(r"\s+", " ", SHOWN) in tab.evaluate(TITLE)
     assert tab.evaluate("typeof window.broken") == "undefined"
     assert tab.evaluate("document.querySelectorAll('img').length") == 0
-    assert complaints(tab) == []
+    assert tab.complaints() == []
 
 
 def test_a_script_that_slipped_in_could_not_run(tab: Tab, tmp_path: Path) -> None:
@@ -235,7 +223,7 @@ def test_a_script_that_slipped_in_could_not_run(tab: Tab, tmp_path: Path) -> Non
     page.write_text(page.read_text().replace("<main>", "<main><script>window.broken = 1</script>", 1))
     show(tab, page)
     assert tab.evaluate("typeof window.broken") == "undefined"
-    assert any("Content Security Policy" in str(complaint) for complaint in complaints(tab))
+    assert any("Content Security Policy" in str(complaint) for complaint in tab.complaints())
 
 
 def test_the_address_leads_back_to_the_node_and_a_lost_piece_is_said(tab: Tab, tmp_path: Path) -> None:
@@ -246,7 +234,7 @@ def test_the_address_leads_back_to_the_node_and_a_lost_piece_is_said(tab: Tab, t
     assert tab.evaluate("document.getElementById('quantity').value") == "entropy"
     press(tab, "ArrowLeft")
     assert "node=1&trajectory=2&colour=entropy" in tab.evaluate("location.hash")
-    assert complaints(tab) == []
+    assert tab.complaints() == []
     (page.parent / "pieces" / "0.js").unlink()
     tab.call("Page.reload")
     tab.until("document.getElementById('problem')?.textContent.includes('pieces/0.js, which belongs to this page')")
@@ -265,7 +253,7 @@ def test_five_hundred_steps_are_listed_and_only_what_is_looked_at_is_read(
     tab.evaluate("[...document.querySelectorAll('#list [role=option]')].at(-1).click()")
     tab.until(f"{TITLE} === 'step 500: 500 plus 7?'")
     assert pieces_read(tab) == 2
-    assert complaints(tab) == []
+    assert tab.complaints() == []
 
 
 def test_the_page_fits_a_telephone(tab: Tab, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Files and folders that several rooms write or read: whole files, models, verl's checkpoints."""
+"""Files and folders that several rooms use: written whole, put aside, locked; models, and checkpoints of verl."""

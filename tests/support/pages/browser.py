@@ -45,6 +45,18 @@ class Tab:
         self.call("Page.navigate", url=page.resolve().as_uri())
         self.until("document.readyState === 'complete' && location.protocol === 'file:'")
 
+    def requested(self) -> list[str]:
+        """The addresses that the page has asked for."""
+        sent = (event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent")
+        return [parameters["request"]["url"] for parameters in sent]
+
+    def complaints(self) -> list[object]:
+        """What the browser has to say against the page: errors, refused scripts, requests for no local file."""
+        wrong = [
+            event["params"] for event in self.events if event["method"] in {"Runtime.exceptionThrown", "Log.entryAdded"}
+        ]
+        return [*wrong, *(url for url in self.requested() if not url.startswith(("file:", "about:")))]
+
     def evaluate(self, script: str) -> Any:
         """The value of an expression in the page; fails where it throws."""
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -106,12 +106,13 @@ def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWrite
     from ray.exceptions import RayError
 
     from treepo.verl.rollout.end_tokens import end_tokens
-    from treepo.verl.serving.generation import ServerGenerator, ray_cluster, start_servers
+    from treepo.verl.serving.cluster import first_errors, ray_cluster
+    from treepo.verl.serving.generation import ServerGenerator, start_servers
 
-    config = setup.config
+    config, logs = setup.config, None
     try:
         with ExitStack() as running:
-            running.enter_context(ray_cluster(config))
+            logs = running.enter_context(ray_cluster(config))
             console.print(f"evaluation: starting {setup.servers} servers on {setup.accelerators} accelerators")
             client, replicas = start_servers(config)
             eos = end_tokens(config.actor_rollout_ref.model.path, tokenizer.eos_token_id)
@@ -122,7 +123,8 @@ def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWrite
             work = work_of(setup, prepared, tokenizer)
             return asyncio.run(_until_signalled(evaluate(work, generator, writer, judge=judge, progress=progress)))
     except RayError as error:
-        raise EvaluationError(str(error)) from error
+        said = [] if logs is None else [f"the output of Ray's processes is in {logs}", *first_errors(logs)]
+        raise EvaluationError("\n".join([str(error), *said])) from error
 
 
 def _talks(client: Any, setup: Setup, tokenizer: Any, eos: frozenset[int], *, replicas: int) -> Any:

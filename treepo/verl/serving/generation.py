@@ -5,13 +5,10 @@ Checked against verl 0.9.1 (``LLMServerManager`` in standalone mode, ``LLMServer
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import ray
-from omegaconf import DictConfig, OmegaConf
-from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
+from omegaconf import DictConfig
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
 
 from treepo.config import TreePOConfig
@@ -169,20 +166,6 @@ def _final_turn(trajectory: Trajectory) -> list[int] | None:
     if all(mask):
         return None
     return trajectory.tokens[len(mask) - mask[::-1].index(0) :]
-
-
-@contextmanager
-def ray_cluster(config: DictConfig) -> Iterator[None]:
-    """Joins or starts the Ray cluster that a configuration names, and leaves or ends it."""
-    runtime = OmegaConf.merge(get_ppo_ray_runtime_env(), config.ray_kwargs.ray_init.runtime_env)
-    options: Any = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
-    given = {name: value for name, value in options.items() if value is not None}
-    given["runtime_env"] = OmegaConf.to_container(runtime, resolve=True)
-    ray.init(**given, log_to_driver=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def start_servers(config: DictConfig, *, start_rank: int = 0) -> tuple[LLMServerClient, Sequence[Any]]:
