@@ -4,7 +4,8 @@
 #   bash scripts/test.sh [--all] [pytest arguments]
 #
 #   --all  with the tests marked nightly: what takes minutes on the real stack each, or repeats at length what a shorter
-#          test holds; some hours, for every night and before a release. `-m nightly` runs them alone.
+#          test holds, and with twenty times the random examples; some hours, for every night and before a release.
+#          `-m nightly` runs them alone.
 #
 # It runs in the environment of scripts/setup.sh, whatever else is activated; settings as there, and
 #   TREEPO_TEST_PROCESSES  how many processes run the unit tests; default 2
@@ -14,6 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 marked=()
 if [[ ${1:-} == --all ]]; then
     marked=(-m "nightly or not nightly")
+    export HYPOTHESIS_PROFILE=nightly
     shift
 fi
 

@@ -3,6 +3,7 @@
 import os
 import signal
 
+from examples import examples
 from hypothesis import settings
 
 if os.environ.get("TREEPO_TEST_DEVICE", "cpu") == "cpu":
@@ -15,6 +16,6 @@ os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "RA
 # A shell's background job ignores Ctrl-C, and so would everything that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says nothing on a busy machine; everything else stays as the profile at hand has it.
-settings.register_profile("unhurried", settings(), deadline=None)
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("unhurried", deadline=None, max_examples=examples(40))
 settings.load_profile("unhurried")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from engine_ranks import LIMIT, SEQUENCE_CASES, SEQUENCE_ROWS, adapters, rows_of_rank
+from examples import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from training_run import ROOT
@@ -175,7 +176,7 @@ def test_adapters_learn_the_same(folder: Path) -> None:
     agree(found)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(6), deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     prompts=st.integers(1, 3),

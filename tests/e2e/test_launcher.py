@@ -173,6 +173,7 @@ def test_two_nodes_run_a_job_once_and_a_second_start_appends_to_the_logs(nodes: 
     assert list(nodes.ray_dir.iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_every_node_ends_with_the_jobs_status_and_leaves_no_process(nodes: Nodes) -> None:
     head, worker = nodes.pair("hangs")
     head.process.send_signal(signal.SIGINT)

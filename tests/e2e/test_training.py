@@ -190,6 +190,7 @@ def resumed(trained: TrainingRun, arguments: list[str], run_dir: Path) -> Path:
     return folder
 
 
+@pytest.mark.nightly
 def test_a_resumed_run_trains_no_step_twice_and_skips_none(resumed: Path) -> None:
     assert logged_steps(resumed)[:HALF] == list(STEPS)[HALF:]
 
@@ -199,6 +200,7 @@ def trained_on(run_dir: Path, steps: Iterable[int]) -> list[tuple[int, str]]:
     return [(step, text) for step in steps for text in sorted(groups(run_dir, step))]
 
 
+@pytest.mark.nightly
 def test_before_and_after_the_resumption_it_trains_on_the_prompts_of_the_run_that_was_not_stopped(
     run_dir: Path, resumed: Path
 ) -> None:
@@ -208,6 +210,7 @@ def test_before_and_after_the_resumption_it_trains_on_the_prompts_of_the_run_tha
     assert trained_on(run_dir, STEPS[:HALF]) + trained_on(resumed, STEPS[HALF:]) == whole
 
 
+@pytest.mark.nightly
 def test_after_the_resumption_the_trees_have_the_same_tokens(run_dir: Path, resumed: Path) -> None:
     assert groups(run_dir, HALF + 1) == groups(resumed, HALF + 1)
 

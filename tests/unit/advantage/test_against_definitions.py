@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_batches import Batch, Definitions, Path, batches, prefixes
@@ -81,7 +82,7 @@ OPTIONS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(batch=batches(), options=OPTIONS, branch_weights=st.booleans())
 def test_treepo_is_its_definition(batch: Batch, options: AdvantageConfig, branch_weights: bool) -> None:
     definitions = Faithful(batch, branch_weights=branch_weights)
@@ -101,7 +102,7 @@ def test_treepo_is_its_definition(batch: Batch, options: AdvantageConfig, branch
     torch.testing.assert_close(computed, definitions.tokens(numbers, whitened=True), atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(batch=batches(), discount=st.none() | st.sampled_from([0.0, 0.5, 0.75, 1.0]), branch_weights=st.booleans())
 def test_treepo_segment_is_its_definition(batch: Batch, discount: float | None, branch_weights: bool) -> None:
     definitions = Faithful(batch, branch_weights=branch_weights)
@@ -117,7 +118,7 @@ def test_treepo_segment_is_its_definition(batch: Batch, discount: float | None, 
     torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(batch=batches())
 def test_treepo_spo_is_its_definition(batch: Batch) -> None:
     definitions = Faithful(batch, branch_weights=False)
@@ -128,7 +129,7 @@ def test_treepo_spo_is_its_definition(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("name", ["treepo", "treepo_segment", "treepo_spo"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(batch=batches(), weight=st.sampled_from([(SharedTokens.SQRT, 0.5), (SharedTokens.ONCE, 1.0)]))
 def test_shared_tokens_are_divided_by_their_trajectories_after_whitening(
     name: str, batch: Batch, weight: tuple[SharedTokens, float]
@@ -149,7 +150,7 @@ def test_shared_tokens_are_divided_by_their_trajectories_after_whitening(
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(batch=batches(), data=st.data())
 def test_the_order_of_the_rows_does_not_matter(name: str, batch: Batch, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(batch.rows))))

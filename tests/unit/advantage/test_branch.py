@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -111,7 +112,7 @@ class Branches(Definitions):
         return ((freedom * statistics.variance(own) + k * whole) / (freedom + k)) ** 0.5 or INFINITE
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     batch=batches(),
     shrink=st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(2), Fraction(7)]),
@@ -136,7 +137,7 @@ def test_treepo_branch_is_its_definition(
     torch.testing.assert_close(estimate(batch, options), expected, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(batch=batches(), branch_weights=st.booleans())
 def test_shrink_auto_is_the_ratio_of_the_variance_components(batch: Batch, branch_weights: bool) -> None:
     definitions = Branches(batch, branch_weights=branch_weights, shrink="auto")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_batches import Batch, Definitions, Path, batches, prefixes
@@ -56,7 +57,7 @@ POWERS = {SharedTokens.PER_ROW: 0.0, SharedTokens.SQRT: 0.5, SharedTokens.ONCE: 
 
 
 @pytest.mark.parametrize("name", ["treerl", "tree_grpo", "tempo", "tree_loo"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(batch=batches(), shared=st.sampled_from(SharedTokens))
 def test_a_peer_is_its_equation(name: str, batch: Batch, shared: SharedTokens) -> None:
     definitions = Peers(batch, branch_weights=False)

@@ -61,10 +61,11 @@ def test_a_training_that_stopped_early_is_no_result(tmp_path: Path) -> None:
 
 def test_the_table_has_a_row_per_run_and_a_mean_per_arm(tmp_path: Path) -> None:
     write_logs(tmp_path / "logs")
+    made = read(tmp_path / "logs", key())
     for arm in ("talks_grpo", "trees_treepo"):
         for seed in (0, 1):
-            made = read(tmp_path / "logs", key(arm, seed))
-            save(tmp_path, replace(made, accuracy=[0.25, 0.5 + seed / 4]))
+            own = replace(made, arm=arm, seed=seed, fingerprint=fingerprint(arm))
+            save(tmp_path, replace(own, accuracy=[0.25, 0.5 + seed / 4]))
     lines = training_table(tmp_path).splitlines()
     assert [line.split(" | ")[:4] for line in lines[2:]] == [
         [f"| {says}", *row]

@@ -1,6 +1,7 @@
 """The update's benchmark: rows share what is asked for, tables say what was measured, logs are read as they are."""
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,14 +23,14 @@ def packed_ratio(cell: Cell) -> float:
 
 
 @given(ratio=st.floats(0.3, 0.95), width=st.integers(8, 64), row_length=st.integers(64, 200), prompts=st.integers(1, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_trees_have_the_ratio_that_is_asked_for(ratio: float, width: int, row_length: int, prompts: int) -> None:
     cell = of_ratio(Kind.TREE, ratio, width=width, row_length=row_length, prompts=prompts)
     assert packed_ratio(cell) == pytest.approx(ratio, abs=1 / (width * row_length))
 
 
 @given(ratio=st.floats(0.3, 0.95), width=st.integers(8, 64), row_length=st.integers(64, 200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_groups_share_their_prompt_alone_and_come_as_close_as_its_length_allows(
     ratio: float, width: int, row_length: int
 ) -> None:

@@ -1,18 +1,17 @@
 """A stateful environment under forks, cuts and faults: an observation is what the path's own turns lead to."""
 
 import asyncio
-import os
 import random
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from turn_scenes import Adder, Scene, Stage, TalkingEngine, World, conversation, turn_options
 
 from treepo.tree import FinishReason, SegmentRequest
 
-EXAMPLES = 2_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 60
 ERROR = ("Error: OSError: the line is dead", "Error: no answer within 1 s (treepo.environment.timeout)")
 
 
@@ -96,7 +95,7 @@ async def check(
     return scene
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     options=scenes(),
     stop=st.sampled_from([0.1, 0.4, 1.0]),
@@ -112,7 +111,7 @@ def test_every_observation_is_what_the_paths_own_turns_lead_to(
     asyncio.run(check(options, stop=stop, world=world, max_turns=max_turns, room=room, run_ahead=run_ahead))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(options=scenes())
 def test_it_is_where_steps_hang(options: dict[str, Any]) -> None:
     world = World(raising=0.1, hanging=0.05, draws=random.Random(options["seed"]))
@@ -120,7 +119,7 @@ def test_it_is_where_steps_hang(options: dict[str, Any]) -> None:
     asyncio.run(check(options, stop=0.4, world=world, max_turns=None, room=400, run_ahead=True))
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(options=scenes(), stop=st.sampled_from([0.1, 0.4, 1.0]))
 def test_running_ahead_changes_no_tree(options: dict[str, Any], stop: float) -> None:
     # Which paths get the last steps follows the order in which they come.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -57,7 +58,7 @@ def random_heads(layout: Layout, seed: int, dtype: torch.dtype) -> list[Tensor]:
     return [head.to(dtype).transpose(1, 2).requires_grad_() for head in heads]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(30))
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 9), length=st.integers(1, 30), fork=st.floats(0, 0.5))
 def test_chains_give_the_output_and_gradients_of_a_dense_mask(seed: int, width: int, length: int, fork: float):
     rng = random.Random(seed)
@@ -94,7 +95,7 @@ def windowed_mask(layout: Layout, window: int | None) -> Tensor:
     return dense_mask(layout) & (ahead < (window or len(layout)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(20))
 @given(
     seed=st.integers(0, 10_000),
     width=st.integers(1, 6),

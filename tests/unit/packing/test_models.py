@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributed
@@ -39,7 +40,7 @@ def assert_equal(model: PreTrainedModel, rows: Rows, seed: int, max_tokens: int 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=examples(12), derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     prompts=st.integers(1, 3),

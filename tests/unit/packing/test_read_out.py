@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -33,7 +34,7 @@ def reference(rows: Rows, packed_logits: Tensor, temperature: float) -> tuple[Te
     return torch.cat(log_probs), torch.cat(entropies)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(25))
 @given(
     seed=st.integers(0, 1000),
     chunk=st.sampled_from([1, 2, 3, 100]),

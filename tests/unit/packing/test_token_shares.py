@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -55,7 +56,7 @@ def own_places(share: TokenShare) -> Tensor:
     return share.places[: share.own]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(30))
 @given(layout=layouts(), ranks=st.integers(1, 5), block=st.sampled_from([None, 1, 3, 10]))
 def test_every_token_is_on_one_rank_and_every_rank_has_as_many(layout: Layout, ranks: int, block: int | None):
     sharing = share_tokens(layout, ranks=ranks, block=block)
@@ -68,7 +69,7 @@ def test_every_token_is_on_one_rank_and_every_rank_has_as_many(layout: Layout, r
     assert torch.equal(torch.cat([share.places for share in sharing.shares])[sharing.slots], torch.arange(len(layout)))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(30))
 @given(layout=layouts(), ranks=st.integers(1, 5), block=st.sampled_from([None, 1, 3, 10]))
 def test_the_ranks_together_attend_to_every_ancestor_once(layout: Layout, ranks: int, block: int | None):
     mask = dense_mask(layout)
@@ -91,7 +92,7 @@ def test_the_ranks_together_attend_to_every_ancestor_once(layout: Layout, ranks:
     assert torch.equal(found, mask.to(torch.int64))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(30))
 @given(layout=layouts(), ranks=st.integers(1, 5), block=st.sampled_from([None, 1, 3, 10]))
 def test_a_run_ends_the_path_that_belongs_to_it(layout: Layout, ranks: int, block: int | None):
     for share in share_tokens(layout, ranks=ranks, block=block).shares:
@@ -102,7 +103,7 @@ def test_a_run_ends_the_path_that_belongs_to_it(layout: Layout, ranks: int, bloc
             assert layout.parents[path].tolist() == [-1, *path[:-1].tolist()]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(50))
 @given(layout=layouts(), ranks=st.integers(2, 5), block=st.sampled_from([1, 2, 5, 20]))
 def test_no_two_ranks_are_more_than_three_blocks_of_pairs_apart(layout: Layout, ranks: int, block: int):
     sharing = share_tokens(layout, ranks=ranks, block=block)
@@ -169,7 +170,7 @@ def put_together(sharing: Sharing, parts: list[Tensor]) -> Tensor:
     return torch.cat(parts).index_select(0, sharing.slots)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(20))
 @given(
     layout=layouts(),
     ranks=st.integers(2, 4),
@@ -217,7 +218,7 @@ def test_flash_calls_of_a_share_count_its_own_queries_and_name_keys_of_all():
     assert (whole.runs, whole.path_lengths) == (layout.chains, layout.path_lengths)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(20))
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 6), length=st.integers(0, 12), ranks=st.integers(2, 5))
 def test_every_label_is_scored_where_its_parent_is_and_all_scores_come_back_in_order(
     seed: int, width: int, length: int, ranks: int

@@ -82,7 +82,7 @@ def test_every_command_of_a_page_is_taken_and_composes(page: Path) -> None:
             continue
         assert given[0] in COMMANDS, words
         for variable in re.findall(r"^([A-Z_]+)=", "\n".join(words), flags=re.MULTILINE):
-            assert variable in VARIABLES or variable in ("MASTER_ADDR", "RAY_AUTH_TOKEN"), words
+            assert variable in VARIABLES or variable in ("MASTER_ADDR", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"), words
         name, params = parse(given)
         kind = name.split()[-1]
         if kind in COMPOSED and name != "data":

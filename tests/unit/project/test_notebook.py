@@ -26,6 +26,7 @@ def pictures(notebook: Any) -> list[int]:
     ]
 
 
+@pytest.mark.nightly
 def test_the_notebook_runs_and_packed_is_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Some 20 s of one core: half of it imports, a third the model's training.
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):

@@ -244,6 +244,7 @@ def test_on_another_system(tmp_path: Path, system: str) -> None:
     ]
 
 
+@pytest.mark.nightly
 def test_without_a_network(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 1

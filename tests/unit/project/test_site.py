@@ -14,6 +14,8 @@ from training_run import ROOT
 
 SITE = ROOT / "docs/site"
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -64,6 +64,7 @@ def test_the_wheel_holds_every_file_of_the_library_and_every_preset_as_it_is(whe
         assert [name for name, path in expected.items() if archive.read(name) != path.read_bytes()] == []
 
 
+@pytest.mark.nightly
 def test_every_preset_of_the_installed_package_composes_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     places = json.loads(run(installed / "python", tmp_path, "-c", COMPOSE))
     package = Path(places.pop("treepo")).parent
@@ -72,6 +73,7 @@ def test_every_preset_of_the_installed_package_composes_from_an_empty_folder(ins
     assert set(places) == {str(path.with_suffix("")) for path in PRESETS if path.parent.name != "device"}
 
 
+@pytest.mark.nightly
 def test_every_command_of_the_installed_package_opens_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     said = run(installed / "treepo", tmp_path, "--help")
     assert [name for name in COMMANDS if f"\n  {name} " not in said] == []

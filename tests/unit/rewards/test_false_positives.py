@@ -3,8 +3,6 @@
 These are the classes of docs/scoring.md: outside of them, the scorer never refuses what math-verify accepts.
 """
 
-from collections.abc import Iterator
-
 import pytest
 from math_verify import parse, verify
 
@@ -65,13 +63,6 @@ CLASSES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
     ),
     "a fraction behind a space": ([("1 1/2", "1")], [("1 1/2", "3/2")]),
 }
-
-
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    judge = Judge(timeout=20.0)
-    yield judge
-    judge.close()
 
 
 def _accepted(judge: Judge, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from treepo.rewards.verdict import VerdictPath
 
 TRUTH = r"\frac{7919}{104729}"  # neither number can be made of the pieces below
 TRUTHS = [TRUTH, "(7919, 104729)", r"\{7919, 2\}", r"7919\text{ cm}", r"\begin{pmatrix}7919\\1\end{pmatrix}", "x=7919"]
-TIMEOUT = 2.0
+TIMEOUT = 1.0
 READING = 1.0  # processor seconds for reading; milliseconds in truth
 
 SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
@@ -40,7 +41,7 @@ def judge() -> Iterator[Judge]:
     judge.close()
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=SLOW_IS_FINE)
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(answer=ANSWERS, truth=st.sampled_from(TRUTHS))
 def test_reading_never_fails_and_is_never_right_by_accident(answer: str, truth: str) -> None:
     start = time.thread_time()
@@ -48,14 +49,14 @@ def test_reading_never_fails_and_is_never_right_by_accident(answer: str, truth: 
     assert time.thread_time() - start < READING
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW_IS_FINE)
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(text=st.text(max_size=60), truth=st.sampled_from(TRUTHS))
 def test_any_text_can_be_read_on_either_side(text: str, truth: str) -> None:
     assert quick_verdict(truth, text) is not True
     quick_verdict(text, truth)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=SLOW_IS_FINE)
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=8), truth=st.sampled_from(TRUTHS))
 def test_whole_responses_always_get_a_verdict_and_never_the_right_one(
     judge: Judge, answers: list[str], truth: str
@@ -85,7 +86,7 @@ TOWERS = {
 }
 
 
-@pytest.mark.parametrize("truth", ["7919", TRUTH])
+@pytest.mark.parametrize("truth", ["7919", pytest.param(TRUTH, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", TOWERS)
 def test_towers_cost_their_own_time_at_most(judge: Judge, name: str, truth: str) -> None:
     answer = TOWERS[name]

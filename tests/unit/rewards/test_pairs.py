@@ -1,7 +1,6 @@
 """The scorer's table of hand-made pairs, right and wrong, every kind of answer."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,6 @@ def _rows(table: dict[str, dict[str, list[tuple[str, str]]]]) -> list[object]:
         for side, pairs in sides.items()
         for number, (answer, truth) in enumerate(pairs)
     ]
-
-
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    judge = Judge(timeout=20.0)
-    yield judge
-    judge.close()
 
 
 @pytest.mark.parametrize(("answer", "truth", "right"), _rows(TABLE))

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_decoder import ResubmittingEngine, ScriptedDecoder
@@ -60,7 +61,7 @@ async def test_a_request_may_decode_to_the_end_of_its_path_and_no_further() -> N
     assert {len(prefix) - len(PROMPT) + most for prefix, most in decoder.opened.values()} == {30}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     stop_chance=st.sampled_from([0.0, 0.01, 0.05, 0.2]),
     interval=st.sampled_from([1, 2, 4, 8]),

@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any
 
 import pytest
+from examples import examples
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from random_trees import check_tree, random_answer, random_sampler, tree_options
@@ -81,3 +83,4 @@ class GrowingTree(RuleBasedStateMachine):
 
 
 TestGrowingTree = GrowingTree.TestCase
+TestGrowingTree.settings = settings(max_examples=examples(60), deadline=None)
