@@ -76,3 +76,24 @@ def test_two_nodes_evaluate_a_model_and_a_killed_head_loses_nothing(
     assert before.items() <= after.items()
     assert Counter(sampling for sampling, *_ in after) == {"independent": ALL // 2, "tree d=2": ALL // 2}
     assert (folder / "report.html").is_file()
+
+
+def test_servers_that_do_not_start_end_the_evaluation_with_their_own_first_error(
+    tmp_path: Path, ray_dir: Path, request: pytest.FixtureRequest
+) -> None:
+    model = write_tiny_model(tmp_path / "model")
+    config = model / "config.json"
+    config.write_text(config.read_text().replace('"intermediate_size": 128', '"intermediate_size": 96'))
+    run = Script(
+        [
+            *("--preset", "quickstart", f"run_dir={tmp_path / 'run'}", f"--model={model}"),
+            f"--benchmark={write_sums(tmp_path / 'sums.parquet', 4, seed=0)}",
+        ],
+        RAY_TMPDIR=str(ray_dir),
+    )
+    request.addfinalizer(run.end)
+    assert run.wait(seconds=1200) == 1, run.tail()
+    (place,) = re.findall(r"the output of Ray's processes is in (\S+)", run.tail())
+    assert Path(place).is_dir()
+    # The engine's own words, and not only that it failed.
+    assert re.search(r"^\s*(AssertionError|ValueError|RuntimeError): .*(96|128)", "".join(run.output), re.MULTILINE)
