@@ -7,9 +7,10 @@
 #             transformers alone; within 6 minutes
 #   engine    verl's FSDP2 engine and the packed one on the same rows: tests, exactness, seconds; Qwen2 and Qwen3. Needs
 #             verl and Ray's client, not vLLM; within 8 minutes
-#   rollout   vLLM: the engines' contract suite in float32 without graphs, which bounds every log-prob; a small benchmark in
-#             bfloat16 with CUDA graphs and flash attention; four training steps, and that vLLM serves what was trained;
-#             within 15 minutes
+#   rollout   vLLM: the engines' contract suite in float32 without graphs; then, as production runs, in bfloat16 with CUDA
+#             graphs and flash attention, on Qwen2 and on Qwen3 (vLLM's second model runner), but for the tests that need
+#             trees equal to the last bit; a small benchmark in bfloat16; four training steps, and that vLLM serves what
+#             was trained; within 15 minutes
 #
 #   Without a stage all three run, one after the other. A stage says what it took, and ends its steps at its limit.
 #   --wheels DIR   installs the wheels of a folder, without resolving, into a folder of its own over what the machine's
@@ -139,6 +140,15 @@ rollout() {
     local profile=gpu_check
     [[ $device == cpu ]] && profile=smallest
     step rollout contract "${pytest[@]}" tests/contract/test_engine_contract.py tests/contract/test_tree_server.py
+    # As production runs. What is batched together changes how bfloat16 rounds, so trees are not alike in every run.
+    local server=actor_rollout_ref.rollout model
+    local production="$server.dtype=bfloat16"
+    [[ $device == cpu ]] || production+=" $server.enforce_eager=false $server.engine_kwargs.vllm.block_size=null"
+    for model in qwen2 qwen3; do
+        step rollout "$model" env TREEPO_TEST_DEVICE="$device" TREEPO_TEST_MODEL="$model" \
+            TREEPO_TEST_OVERRIDES="$production ${vllm[*]:-}" "$python" -m pytest -q -p no:cacheprovider \
+            tests/contract/test_engine_contract.py -k "not alike_in_every_run and not greedy_trees"
+    done
     step rollout speed "$python" -m benchmarks.rollout --profile "$profile" --repeats "$repeats" \
         --output "$output/rollout" --models "$output/models" "${vllm[@]/#/--override=}"
     step rollout train "${pytest[@]}" tests/e2e/test_training.py -k "every_step or after_an_update"

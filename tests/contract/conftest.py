@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DictConfig]:
     from probe_server import running_cluster
-    from tiny_stack import write_tiny_model
+    from tiny_stack import MODEL_KIND, write_tiny_model
 
-    with running_cluster(write_tiny_model(tmp_path_factory.mktemp("model")), servers=5) as config:
+    model = write_tiny_model(tmp_path_factory.mktemp("model"), kind=MODEL_KIND)
+    with running_cluster(model, servers=5) as config:
         yield config
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 from probe_server import ProbedEngine, Stack
 from scripted_engine import ScriptedEngine
 
@@ -16,6 +17,9 @@ from treepo.verl.rollout.portable_engine import PortableEngine
 
 PROMPT = list(range(40, 80))
 OPTIONS = {"width": 6, "segment_length": 32, "max_depth": 4, "max_divergence": 2}
+# Of log-probs, by the numbers that vLLM computes in. With these models those of transformers in bfloat16 are up to
+# 0.0055 off float32's, and deviate by 0.16 from token to token.
+BOUNDS = {"float32": 1e-3, "bfloat16": 2e-2}
 SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": -1}
 
 
@@ -151,15 +155,16 @@ async def test_greedy_trees_are_the_same_in_the_engine_and_outside(stack: Stack)
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_log_probs_are_those_of_reading_the_whole_path_again(stack: Stack) -> None:
+async def test_log_probs_are_those_of_reading_the_whole_path_again(stack: Stack, cluster: DictConfig) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
     tree = await grow_tree(sampler("read again", stack.eos), maker(stack, "in_engine", SAMPLING)("read again"))
     model = AutoModelForCausalLM.from_pretrained(stack.model, dtype=torch.float32)
+    bound = BOUNDS[cluster.actor_rollout_ref.rollout.dtype]
     for trajectory in tree.trajectories:
         tokens = torch.tensor([PROMPT + trajectory.tokens])
         with torch.no_grad():
             read = model(tokens).logits[0, len(PROMPT) - 1 : -1].log_softmax(-1)
         expected = read.gather(-1, tokens[0, len(PROMPT) :, None])[:, 0]
-        torch.testing.assert_close(torch.tensor(trajectory.log_probs), expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(torch.tensor(trajectory.log_probs), expected, rtol=0.0, atol=bound)

@@ -7,21 +7,24 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 from omegaconf import DictConfig, OmegaConf
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen3Config
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from treepo.config.load import compose
 from treepo.quickstart.tokenizer import train_tokenizer
 
 PRESET = {"cpu": "cpu_quickstart", "cuda": "gpu_check"}[os.environ.get("TREEPO_TEST_DEVICE", "cpu")]
+# Of the contract tests' servers: vLLM has two model runners, and takes the second for Qwen3.
+MODEL_KIND = os.environ.get("TREEPO_TEST_MODEL", "qwen2")
 DEVICE_OVERRIDES = os.environ.get("TREEPO_TEST_OVERRIDES", "").split()
 
 
-def write_tiny_model(folder: Path) -> Path:
-    """A random Qwen2 with two layers, in float32."""
+def write_tiny_model(folder: Path, *, kind: str = "qwen2") -> Path:
+    """A random Qwen2 or Qwen3 with two layers, in float32."""
     tokenizer = train_tokenizer(["7 plus 5 is 12.\n"], vocabulary=300)
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
+    model = AutoModelForCausalLM.from_config(
+        {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[kind](
             vocab_size=len(tokenizer),
             hidden_size=64,
             intermediate_size=128,
@@ -33,7 +36,8 @@ def write_tiny_model(folder: Path) -> Path:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             dtype=torch.float32,
-        )
+        ),
+        dtype=torch.float32,
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
