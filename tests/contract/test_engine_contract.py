@@ -9,13 +9,13 @@ import pytest
 from omegaconf import DictConfig
 from probe_server import ProbedEngine, Stack
 from scripted_engine import ScriptedEngine
+from tree_jobs import PROMPT, check_log_probs
 
 from treepo.config import load_config
 from treepo.rollout import SegmentEngine, grow_tree
 from treepo.tree import NodePath, SegmentRequest, TreeSampler
 from treepo.verl.rollout.portable_engine import PortableEngine
 
-PROMPT = list(range(40, 80))
 OPTIONS = {"width": 6, "segment_length": 32, "max_depth": 4, "max_divergence": 2}
 # Of log-probs, by the numbers that vLLM computes in. With these models those of transformers in bfloat16 are up to
 # 0.0055 off float32's, and deviate by 0.16 from token to token.
@@ -161,10 +161,4 @@ async def test_log_probs_are_those_of_reading_the_whole_path_again(stack: Stack,
 
     tree = await grow_tree(sampler("read again", stack.eos), maker(stack, "in_engine", SAMPLING)("read again"))
     model = AutoModelForCausalLM.from_pretrained(stack.model, dtype=torch.float32)
-    bound = BOUNDS[cluster.actor_rollout_ref.rollout.dtype]
-    for trajectory in tree.trajectories:
-        tokens = torch.tensor([PROMPT + trajectory.tokens])
-        with torch.no_grad():
-            read = model(tokens).logits[0, len(PROMPT) - 1 : -1].log_softmax(-1)
-        expected = read.gather(-1, tokens[0, len(PROMPT) :, None])[:, 0]
-        torch.testing.assert_close(torch.tensor(trajectory.log_probs), expected, rtol=0.0, atol=bound)
+    check_log_probs(tree, model, bound=BOUNDS[cluster.actor_rollout_ref.rollout.dtype])

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import torch
 from probe_server import Stack
 
 from treepo.config import load_config
+from treepo.tree import Tree
 from treepo.verl.rollout.tree_client import grow_on_server
 from treepo.verl.rollout.tree_job import TreeJob
 
@@ -62,3 +64,13 @@ async def started(stack: Stack, *jobs: TreeJob) -> list["asyncio.Task[Any]"]:
 
     await until(grows)
     return tasks
+
+
+def check_log_probs(tree: Tree, model: Any, *, bound: float) -> None:
+    """Every trajectory has the log-probs of a model of transformers that reads prompt and response at once."""
+    for trajectory in tree.trajectories:
+        tokens = torch.tensor([[*tree.prompt_tokens, *trajectory.tokens]])
+        with torch.no_grad():
+            read = model(tokens).logits[0, len(tree.prompt_tokens) - 1 : -1].log_softmax(-1)
+        expected = read.gather(-1, tokens[0, len(tree.prompt_tokens) :, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(trajectory.log_probs), expected, rtol=0.0, atol=bound)
