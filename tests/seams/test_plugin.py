@@ -108,7 +108,7 @@ def test_it_adds_to_verls_registries_and_replaces_nothing(installed: str) -> Non
     }
 
 
-@pytest.mark.parametrize("module", ["estimators", "packed_engine"])
+@pytest.mark.parametrize("module", ["packed_engine", pytest.param("estimators", marks=pytest.mark.nightly)])
 def test_our_own_module_may_be_what_imports_verls_registry(installed: str, module: str) -> None:
     first = f"import verl, treepo.verl.training.{module}\n"
     found = answer(first + REGISTRIES, installed)

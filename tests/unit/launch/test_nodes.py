@@ -61,6 +61,7 @@ def test_only_a_node_that_introduced_itself_gives_the_address_and_is_waited_for(
     node.finish(0, "")
 
 
+@pytest.mark.nightly
 def test_a_head_that_is_held_up_loses_nobody_and_is_not_lost(scene: Scene) -> None:
     def held_up() -> bool:
         # As by a write to a disk that does not answer, or to a stopped terminal.
@@ -75,6 +76,7 @@ def test_a_head_that_is_held_up_loses_nobody_and_is_not_lost(scene: Scene) -> No
     node.finish(0, "")
 
 
+@pytest.mark.nightly
 def test_a_stopped_terminal_loses_nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     talks = "import time; time.sleep(1.5); print('#' * 300_000)"
 
@@ -118,6 +120,7 @@ def test_a_silent_node_is_still_lost(scene: Scene) -> None:
     node.finish(1, "")
 
 
+@pytest.mark.nightly
 def test_taking_down_may_take_longer_than_a_nodes_silence(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def slowly(_: EndedChild, *, seconds: float) -> None:
         scene.loop.until(lambda: False, seconds=2 * LOST / 3, interruptible=False)
@@ -152,6 +155,7 @@ def ending(scene: Scene) -> bool:
     return True
 
 
+@pytest.mark.nightly
 def test_a_worker_waits_for_a_head_that_is_still_busy_with_its_start(scene: Scene) -> None:
     scene.play(accepting(scene, {"kind": "end", "status": 5, "why": ""}, after=2 * LOST))
     node = scene.worker()

@@ -11,7 +11,9 @@ from benchmarks.packing_exactness import on_ranks
 OTHERS = ("split into micro-batches", "special rows", "fewer tokens than ranks")
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=lambda ranks: f"{ranks} ranks")
+@pytest.fixture(
+    scope="module", params=[2, pytest.param(3, marks=pytest.mark.nightly)], ids=lambda ranks: f"{ranks} ranks"
+)
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
     """What each rank found; models of every kind on two."""
     kinds = KINDS if request.param == 2 else ("qwen2", "gemma3")

@@ -179,16 +179,18 @@ def test_the_modes_are_those_that_a_tree_trainer_stands_for() -> None:
     assert tuple(TRAINERS) == MODES
 
 
+REFUSED = [
+    (["treepo.widht=3"], "error: treepo.widht is not an option; did you mean treepo.width?"),
+    (["--config-name", "cpu_quickstrat"], "error: --preset cpu_quickstrat is not a preset"),
+    (["treepo.width=1"], "error: treepo.width=1 is refused"),
+    (["preset=qwen2_5_7b"], "error: preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2"),
+    (["run_dir=null"], "error: run_dir is empty"),
+    (["trainer.project_name=${nowhere}"], "error: Interpolation key 'nowhere' not found"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["--config-name", "cpu_quickstrat"], "error: --preset cpu_quickstrat is not a preset"),
-        (["treepo.widht=3"], "error: treepo.widht is not an option; did you mean treepo.width?"),
-        (["treepo.width=1"], "error: treepo.width=1 is refused"),
-        (["preset=qwen2_5_7b"], "error: preset=qwen2_5_7b is not an option; to choose the preset write --preset qwen2"),
-        (["run_dir=null"], "error: run_dir is empty"),
-        (["trainer.project_name=${nowhere}"], "error: Interpolation key 'nowhere' not found"),
-    ],
+    ("arguments", "line"), [REFUSED[0], *(pytest.param(*each, marks=pytest.mark.nightly) for each in REFUSED[1:])]
 )
 def test_the_launcher_prints_one_line_and_ends_with_status_2(arguments: list[str], line: str) -> None:
     done = subprocess.run(
