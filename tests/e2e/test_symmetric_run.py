@@ -102,10 +102,11 @@ def test_two_nodes_train_a_tiny_model(tmp_path: Path) -> None:
         GLOO_SOCKET_IFNAME="eth0",
     )
     try:
-        status = run.wait(seconds=3000)
-        assert status == 0, run.tail() + (nodes / "worker.log").read_text()
+        # The status says nothing: with several nodes it is 1 also behind a job that ended well, docs/cluster.md.
+        run.wait(seconds=3000)
     finally:
         run.end()
+    assert run_dir.is_dir(), run.tail() + (nodes / "worker.log").read_text()
     assert logged_steps(run_dir) == [1]
     scalars = read_scalars(run_dir / "tensorboard")
     assert list(scalars["treepo/trajectories_per_prompt/mean"].values()) == [4]
