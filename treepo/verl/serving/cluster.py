@@ -28,10 +28,9 @@ def ray_cluster(config: DictConfig) -> Iterator[Path]:
     options: Any = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     given = {name: value for name, value in options.items() if value is not None}
     given["runtime_env"] = OmegaConf.to_container(runtime, resolve=True)
-    ray.init(**given, log_to_driver=False)
+    context: Any = ray.init(**given, log_to_driver=False)
     try:
-        node: Any = ray._private.worker._global_node  # pyright: ignore[reportAttributeAccessIssue]
-        yield Path(node.get_logs_dir_path())
+        yield Path(context.address_info["session_dir"]) / "logs"
     finally:
         ray.shutdown()
 
