@@ -18,7 +18,7 @@ from training_run import TrainingRun, write_sums
 from treepo.quickstart.report import read_scalars
 
 STEPS, PROMPTS, WIDTH = 3, 4, 4
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
+SUPPORT = Path(__file__).resolve().parents[2] / "support"
 REWARD = "reward.custom_reward_function"
 # Of one model, trained apart so fast that the weights of one would show in the log-probs of the other.
 SLOW, FAST = "actor_rollout_ref.actor.optim.lr=1e-3", "actor_rollout_ref.actor.optim.lr=1e-2"
