@@ -1,8 +1,9 @@
 """What verl loads of an installed TreePO in every process: entry point ``treepo`` of the group ``verl.plugins``.
 
 It adds to verl's registries and replaces nothing, so that a plain ``python -m verl.trainer.main_ppo`` knows the tree
-estimators (``algorithm.adv_estimator=treepo``) and the packed engine (``actor_rollout_ref.model.model_type``). Trees
-need ``treepo train`` all the same; ``docs/verl.md`` says what each is good for.
+estimators (``algorithm.adv_estimator=treepo``), the packed engine (``actor_rollout_ref.model.model_type``) and the
+checkpoint engine over gloo (``actor_rollout_ref.rollout.checkpoint_engine.backend=gloo``). Trees need ``treepo train``
+all the same; ``docs/verl.md`` says what each is good for.
 
 verl 0.9.1 loads the group at the end of its own import and passes over errors in silence. Nothing of verl is imported
 here at that time: a registry is added to when verl itself imports the module that holds it.
@@ -30,9 +31,14 @@ def _add_packed_engine() -> None:
     importlib.import_module("treepo.verl.training.packed_engine")
 
 
+def _add_checkpoint_engine() -> None:
+    importlib.import_module("treepo.verl.gloo_checkpoint_engine")
+
+
 ADDITIONS: dict[str, Callable[[], None]] = {
     "verl.trainer.ppo.core_algos": _add_estimators,
     "verl.workers.engine": _add_packed_engine,
+    "verl.checkpoint_engine": _add_checkpoint_engine,
 }
 """verl's module that holds a registry, and what is added once it has been imported."""
 

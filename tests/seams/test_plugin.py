@@ -30,6 +30,7 @@ import json, sys
 import verl
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 from verl.workers.engine import EngineRegistry
+from verl.checkpoint_engine import CheckpointEngineRegistry
 from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY
@@ -49,6 +50,7 @@ print(json.dumps({
     "loops": {name: str(entry) for name, entry in _agent_loop_registry.items()},
     "trainers": {name: named(trainer) for name, trainer in TRAINER_REGISTRY.items()},
     "adapters": {" ".join(name): adapter for name, adapter in _ROLLOUT_REGISTRY.items()},
+    "checkpoint engines": {name: named(engine) for name, engine in CheckpointEngineRegistry._registry.items()},
     "replicas": {name: named(loader) for name, loader in RolloutReplicaRegistry._registry.items()},
     "vllm": "vllm" in sys.modules,
 }))
@@ -104,16 +106,24 @@ def test_it_adds_to_verls_registries_and_replaces_nothing(installed: str) -> Non
         "loops": set(),
         "trainers": set(),
         "adapters": set(),
+        "checkpoint engines": {"gloo"},
         "replicas": set(),
     }
 
 
-@pytest.mark.parametrize("module", ["packed_engine", pytest.param("estimators", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "training.packed_engine",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("training.estimators", "gloo_checkpoint_engine")),
+    ],
+)
 def test_our_own_module_may_be_what_imports_verls_registry(installed: str, module: str) -> None:
-    first = f"import verl, treepo.verl.training.{module}\n"
+    first = f"import verl, treepo.verl.{module}\n"
     found = answer(first + REGISTRIES, installed)
     assert set(ESTIMATORS) <= set(found["estimators"])
     assert f"{MODEL_TYPE} fsdp2 cuda" in found["engines"]
+    assert "gloo" in found["checkpoint engines"]
 
 
 def test_what_cannot_be_added_is_said_and_ends_nobody(

@@ -29,6 +29,7 @@ from treepo.verl.weight_sockets import (
 JOB = "01000000"
 # Linux: sockaddr_un.sun_path, without its last byte.
 LONGEST_PATH = 107
+CHECKPOINT_ENGINE = "actor_rollout_ref.rollout.checkpoint_engine"
 
 source = inspect.getsource
 
@@ -118,14 +119,26 @@ def test_the_users_modules_and_extension_are_kept(config: DictConfig) -> None:
         ([], True),
         (["actor_rollout_ref.rollout.name=sglang"], False),
         (["actor_rollout_ref.rollout.disaggregation.enabled=true"], False),
-        (["actor_rollout_ref.rollout.checkpoint_engine.backend=nccl"], False),
+        ([f"{CHECKPOINT_ENGINE}.backend=gloo"], True),
+        ([f"{CHECKPOINT_ENGINE}.backend=gloo", f"{CHECKPOINT_ENGINE}.custom_backend_module=mine"], False),
+        ([f"{CHECKPOINT_ENGINE}.custom_backend_module=mine"], True),
     ],
     ids=str,
 )
-def test_sockets_are_named_where_the_trainers_own_workers_send(
-    config: DictConfig, override: list[str], named: bool
-) -> None:
+def test_sockets_are_named_where_both_ends_can_be(config: DictConfig, override: list[str], named: bool) -> None:
     assert sends_over_sockets(OmegaConf.merge(config, OmegaConf.from_dotlist(override))) is named  # type: ignore[arg-type]
+
+
+def test_workers_beside_servers_of_their_own_load_the_naming_end_before_they_build_theirs(config: DictConfig) -> None:
+    engine = config.actor_rollout_ref.rollout.checkpoint_engine
+    use_own_sockets(config)
+    assert engine.custom_backend_module is None
+    engine.backend = "gloo"
+    use_own_sockets(config)
+    assert engine.custom_backend_module == "treepo.verl.weight_sockets"
+    text = source(CheckpointEngineWorker.__init__)
+    loaded = text.index("import_external_libs(self.rollout_config.checkpoint_engine.custom_backend_module or None)")
+    assert loaded < text.index("get_rollout_class(self.rollout_config.name, self.rollout_config.mode)(")
 
 
 def test_servers_of_either_rollout_name_their_sockets() -> None:
@@ -168,5 +181,3 @@ def test_the_trainers_worker_builds_its_model_config_and_then_asks_for_the_adapt
     assert built < text.index("get_rollout_class(rollout_config.name, rollout_config.mode)")
     assert "config=rollout_config, model_config=model_config, device_mesh=rollout_device_mesh" in text
     assert get_rollout_class("vllm", "async") is server_adapter
-    # The other place that asks builds senders for checkpoint engines that are not the trainer's own workers.
-    assert "get_rollout_class(self.rollout_config.name, self.rollout_config.mode)(" in source(CheckpointEngineWorker)

@@ -51,6 +51,20 @@ def fit_tokenizer(model: Path, table: Path) -> Path:
     return model
 
 
+def mode_overrides(mode: str) -> list[str]:
+    """The preset's options for one of verl's trainers."""
+    rollout = "actor_rollout_ref.rollout"
+    own_servers = ["nnodes=1", "n_gpus_per_node=1", "checkpoint_engine.backend=gloo"]
+    needed = {
+        "separate_async": [
+            *(f"{rollout}.{option}" for option in own_servers),
+            "trainer.v1.separate_async.parameter_sync_step=1",
+            "ray_kwargs.ray_init.num_gpus=2",
+        ]
+    }
+    return [f"trainer.v1.trainer_mode={mode}", *needed.get(mode, [])]
+
+
 def compose_tiny(model: Path, overrides: list[str]) -> DictConfig:
     """The preset on a model of its own, interpolations resolved."""
     config = compose(PRESET, [f"actor_rollout_ref.model.path={model}", *DEVICE_OVERRIDES, *overrides])

@@ -58,10 +58,12 @@ class InEngine:
     past a boundary whose siblings have not arrived decides nothing beforehand.
 
     Attributes:
+        segment_tokens: Tokens of the segments that were decoded.
         discarded_tokens: Tokens that were received but belong to no segment, because their path had ended.
     """
 
     def __init__(self, decoder: Decoder) -> None:
+        self.segment_tokens = 0
         self.discarded_tokens = 0
         self._decoder = decoder
         self._running: dict[int, _RunningRequest] = {}
@@ -81,7 +83,9 @@ class InEngine:
             chunks = self._decoder.decode(prefix, request_id=request.id, max_tokens=request.reach, seed=request.seed)
             running = _RunningRequest(chunks, prefix_tokens=len(prefix))
         self._running[request.id] = running
-        return await running.segment(request)
+        segment = await running.segment(request)
+        self.segment_tokens += len(segment.tokens)
+        return segment
 
     def release(self, request_id: int) -> None:
         """Ends the request of a path that is over, if it still runs."""

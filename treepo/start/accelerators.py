@@ -34,7 +34,12 @@ def check_training_node(config: DictConfig, *, alone: bool) -> None:
     check_node(os.environ)
     if config.trainer.device != "cuda":
         return
-    check_this_machine(wanted=config.trainer.n_gpus_per_node if alone else 0, option="trainer.n_gpus_per_node")
+    wanted, option = config.trainer.n_gpus_per_node, "trainer.n_gpus_per_node"
+    if config.trainer.v1.trainer_mode == "separate_async":
+        servers = config.actor_rollout_ref.rollout
+        wanted += servers.nnodes * servers.n_gpus_per_node
+        option += " + actor_rollout_ref.rollout.nnodes x actor_rollout_ref.rollout.n_gpus_per_node"
+    check_this_machine(wanted=wanted if alone else 0, option=option)
     packed = packs(config, tree_options(config))
     check_flash_attention(config, packed=packed, found=find_spec("flash_attn") is not None)
 

@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     training.numbers,
     rollout.width,
     training.mode,
+    training.updates_of_a_step,
     training.unread_options,
     training.dynamic_sampling,
     training.length_penalty,
@@ -31,6 +32,8 @@ CHECKS: tuple[Check, ...] = (
     environment.agent_loop,
     rollout.server,
     rollout.seeds,
+    rollout.own_servers,
+    rollout.weights_for_own_servers,
     rollout.sampling,
     rollout.in_engine,
     # Small files, and the beginnings of large ones.

@@ -1,6 +1,9 @@
 """What of verl's rollout trees can do without, and what they cannot."""
 
+import math
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from treepo.config import ConfigError
 from treepo.config.policies import RolloutBackend
@@ -55,10 +58,10 @@ def seeds(start: Start) -> None:
             "seed by another name; set it to false"
         )
     portable = backend(start.config, start.options) is RolloutBackend.PORTABLE
-    if trainer.v1.trainer_mode == "colocate_async" and portable and seeded:
+    if trainer.v1.trainer_mode != "sync" and portable and seeded:
         raise ConfigError(
-            "treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode=colocate_async and "
-            "treepo.rollout.backend=portable: an interrupted request would continue with the random numbers of its "
+            f"treepo.rollout.seeded_requests=true is refused with trainer.v1.trainer_mode={trainer.v1.trainer_mode} "
+            "and treepo.rollout.backend=portable: an interrupted request would continue with the random numbers of its "
             "beginning"
         )
     if rollout.full_determinism and trainer.device == "cpu":
@@ -135,4 +138,67 @@ def in_engine(start: Start) -> None:
         raise ConfigError(
             f"treepo.rollout.backend=in_engine is refused with {_ROLLOUT}.enable_prefix_caching=false: every fork "
             "would compute its whole prefix again; set it to true"
+        )
+
+
+_CHECKPOINT_ENGINE = f"{_ROLLOUT}.checkpoint_engine"
+_MODEL = "actor_rollout_ref.model"
+_SLOTS = "ray_kwargs.ray_init.num_gpus"
+_SIZES = tuple(f"{_ROLLOUT}.{kind}_parallel_size" for kind in ("tensor_model", "data", "pipeline_model"))
+
+
+@reads(
+    *("trainer.v1.trainer_mode", "trainer.device", "trainer.nnodes", "trainer.n_gpus_per_node"),
+    *(f"{_ROLLOUT}.nnodes", f"{_ROLLOUT}.n_gpus_per_node", *_SIZES),
+    *(_SLOTS, "ray_kwargs.ray_init.address"),
+)
+def own_servers(start: Start) -> None:
+    """Refuses servers of their own without the accelerators for them."""
+    trainer, rollout = start.config.trainer, start.config.actor_rollout_ref.rollout
+    if trainer.v1.trainer_mode != "separate_async":
+        return
+    given = f"{_ROLLOUT}.nnodes={rollout.nnodes} x {_ROLLOUT}.n_gpus_per_node={rollout.n_gpus_per_node}"
+    size = math.prod(OmegaConf.select(start.config, option) for option in _SIZES)
+    count = rollout.nnodes * rollout.n_gpus_per_node
+    if count < 1 or count % size:
+        raise ConfigError(
+            f"{given} is refused with trainer.v1.trainer_mode=separate_async: the servers need accelerators of their "
+            f"own besides the trainer's, {size} each (tensor x data x pipeline)"
+        )
+    slots, wanted = OmegaConf.select(start.config, _SLOTS), trainer.nnodes * trainer.n_gpus_per_node + count
+    # Of a cluster that runs, or of several nodes, Ray counts them.
+    if OmegaConf.select(start.config, "ray_kwargs.ray_init.address") == "local" and slots and slots < wanted:
+        raise ConfigError(
+            f"{_SLOTS}={slots} is refused: the trainer and its servers ({given}) take {wanted}; set it to {wanted}"
+        )
+
+
+@reads(
+    *("trainer.v1.trainer_mode", "trainer.device", f"{_CHECKPOINT_ENGINE}.backend"),
+    *(f"{_CHECKPOINT_ENGINE}.custom_backend_module", f"{_MODEL}.lora_rank", f"{_MODEL}.lora"),
+    *("reward.reward_model.enable", "reward.reward_model.enable_resource_pool"),
+)
+def weights_for_own_servers(start: Start) -> None:
+    """Refuses servers of their own that the trainer's weights would not reach."""
+    config = start.config
+    if config.trainer.v1.trainer_mode != "separate_async":
+        return
+    engine, on_cpu = config.actor_rollout_ref.rollout.checkpoint_engine, config.trainer.device == "cpu"
+    if engine.backend == "naive" or (on_cpu and engine.backend != "gloo" and not engine.custom_backend_module):
+        raise ConfigError(
+            f"{_CHECKPOINT_ENGINE}.backend={engine.backend} is refused with trainer.v1.trainer_mode=separate_async on "
+            f"trainer.device={config.trainer.device}: it does not take weights to servers of their own there; set it "
+            f"to {'gloo' if on_cpu else 'nccl (or gloo, by way of main memory)'}"
+        )
+    model = config.actor_rollout_ref.model
+    if (model.lora_rank > 0 or model.lora.get("rank", 0) > 0) and not model.lora.get("merge", False):
+        raise ConfigError(
+            f"{_MODEL}.lora.merge=false is refused with trainer.v1.trainer_mode=separate_async: verl sends the base "
+            "model's weights alone to servers of their own, which would never have the adapters; set it to true"
+        )
+    reward = config.reward.reward_model
+    if reward.enable and not reward.enable_resource_pool:
+        raise ConfigError(
+            "reward.reward_model.enable_resource_pool=false is refused with trainer.v1.trainer_mode=separate_async: "
+            "servers of their own never make room for the reward model; set it to true"
         )

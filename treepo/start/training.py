@@ -19,7 +19,7 @@ from treepo.start.declared import Start, reads
 from treepo.verl.own_checks import check_as_verl_does, estimator_names
 from treepo.verl.training.packing import STRATEGIES, sequence_ranks
 
-MODES = ("sync", "colocate_async")
+MODES = ("sync", "colocate_async", "separate_async")
 """Trainers of verl that trees run with: ``trainer.v1.trainer_mode``."""
 
 OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
@@ -90,15 +90,50 @@ def numbers(start: Start) -> None:
 
 @reads("trainer.v1.trainer_mode")
 def mode(start: Start) -> None:
-    """Refuses trainers of verl that trees have not been run with; docs/async_trainers.md gives the reasons."""
+    """Refuses trainers that verl does not have; docs/async_trainers.md compares them."""
     chosen = start.config.trainer.v1.trainer_mode
-    if chosen == "separate_async":
-        raise ConfigError(
-            "trainer.v1.trainer_mode=separate_async is refused: trees have not been run on servers of their own; use "
-            "sync or colocate_async"
-        )
     if chosen not in MODES:
         raise ConfigError(f"trainer.v1.trainer_mode={chosen} is refused: {suggestion(str(chosen), MODES)}")
+
+
+_SYNC_STEP = "trainer.v1.separate_async.parameter_sync_step"
+_FSDP = "actor_rollout_ref.actor.fsdp_config"
+
+
+@reads(
+    *("trainer.v1.trainer_mode", _SYNC_STEP, "trainer.device", "data.train_batch_size"),
+    *("actor_rollout_ref.actor.ppo_mini_batch_size", "actor_rollout_ref.actor.strategy"),
+    *(f"{_FSDP}.param_offload", f"{_FSDP}.offload_policy", "algorithm.rollout_correction.bypass_mode"),
+)
+def updates_of_a_step(start: Start) -> None:
+    """Refuses updates between two weight updates that are not the batch's, or whose old log-probs verl gets wrong."""
+    config = start.config
+    if config.trainer.v1.trainer_mode != "separate_async":
+        return
+    updates, actor = config.trainer.v1.separate_async.parameter_sync_step, config.actor_rollout_ref.actor
+    if not _is_whole(updates) or updates < 1 or updates * actor.ppo_mini_batch_size != config.data.train_batch_size:
+        raise ConfigError(
+            f"{_SYNC_STEP}={updates} is refused: it is the updates of a step, so data.train_batch_size="
+            f"{config.data.train_batch_size} must be that many times actor_rollout_ref.actor.ppo_mini_batch_size="
+            f"{actor.ppo_mini_batch_size}"
+        )
+    # verl 0.9.1 keeps the step's first weights for the later updates' old log-probs: FSDP2's as they lie, where they
+    # are in main memory already, so that the next update, or the weights' return, overwrites them.
+    in_main_memory = [
+        name
+        for name, held in (
+            ("trainer.device=cpu", config.trainer.device == "cpu"),
+            (f"{_FSDP}.param_offload=true", actor.fsdp_config.param_offload),
+            (f"{_FSDP}.offload_policy=true", actor.fsdp_config.offload_policy),
+        )
+        if held
+    ]
+    bypassed = OmegaConf.select(config, "algorithm.rollout_correction.bypass_mode")
+    if updates > 1 and actor.strategy == "fsdp2" and in_main_memory and not bypassed:
+        raise ConfigError(
+            f"{_SYNC_STEP}={updates} is refused with {in_main_memory[0]}: verl would not keep the weights that a step "
+            "began with, from which it computes the old log-probs; set algorithm.rollout_correction.bypass_mode=true"
+        )
 
 
 @reads("algorithm.adv_estimator")

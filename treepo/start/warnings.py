@@ -86,11 +86,10 @@ def rollout(start: Start) -> Iterator[str]:
     if not rollout.enable_prefix_caching:
         yield "actor_rollout_ref.rollout.enable_prefix_caching=false: every segment computes its whole prefix again"
     correction = config.algorithm.get("rollout_correction")
-    if config.trainer.v1.trainer_mode == "colocate_async" and not (
-        correction and (correction.bypass_mode or correction.rollout_is)
-    ):
+    mode = config.trainer.v1.trainer_mode
+    if mode != "sync" and not (correction and (correction.bypass_mode or correction.rollout_is)):
         yield (
-            "trainer.v1.trainer_mode=colocate_async without algorithm.rollout_correction.bypass_mode=true or "
+            f"trainer.v1.trainer_mode={mode} without algorithm.rollout_correction.bypass_mode=true or "
             "algorithm.rollout_correction.rollout_is=token: tokens of older weights are trained as if they were new"
         )
 

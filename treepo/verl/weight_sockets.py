@@ -3,11 +3,12 @@
 New weights reach vLLM's workers through Unix sockets. verl 0.9.1 names them after Ray's job id, on either side for
 itself: ``/tmp/rl-colocate-zmq-{job}-replica-{n}-rank-{m}.sock``. Every Ray cluster counts its jobs from 1, so two
 trainings that each have a cluster on one machine would connect to each other, and both wait for ever. Here a random
-name takes the job's place. It travels in the configuration, ``actor_rollout_ref.rollout.custom``: the trainer's workers
-read it when verl builds their end (`server_adapter`), the servers before they start vLLM (`name_receivers`).
+name takes the job's place. It travels in the configuration, ``actor_rollout_ref.rollout.custom``: the trainer's
+workers, and those beside servers of their own, read it when verl builds their end (`server_adapter`), the servers
+before they start vLLM (`name_receivers`).
 
 The seam to verl; ``tests/seams/test_weight_sockets.py`` holds it. Importing this module tells verl to build the
-trainer's end here; it imports no vLLM.
+sending end here; it imports no vLLM.
 """
 
 import os
@@ -26,15 +27,18 @@ verl_rollout._ROLLOUT_REGISTRY["vllm", "async"] = f"{__name__}.server_adapter"
 
 
 def sends_over_sockets(config: DictConfig) -> bool:
-    """Whether the trainer's workers themselves send the weights to vLLM's, and both ends can be named.
+    """Whether weights are sent to vLLM's workers, and both ends can be named.
 
     Args:
         config: The whole configuration.
     """
     rollout = config.actor_rollout_ref.rollout
-    # verl starts separate servers for prefill and decoding, and senders beside other checkpoint engines, by itself.
+    # verl starts separate servers for prefill and decoding by itself, and the workers beside servers of their own have
+    # room for one module, which may be the user's.
     return (
-        rollout.name == "vllm" and not rollout.disaggregation.enabled and rollout.checkpoint_engine.backend == "naive"
+        rollout.name == "vllm"
+        and not rollout.disaggregation.enabled
+        and (rollout.checkpoint_engine.backend == "naive" or not rollout.checkpoint_engine.custom_backend_module)
     )
 
 
@@ -50,10 +54,12 @@ def use_own_sockets(config: DictConfig) -> None:
     with open_dict(config):
         model.external_lib = [*others, __name__]
         rollout.custom = {**(rollout.get("custom") or {}), _KEY: secrets.token_hex(8)}
+        if rollout.checkpoint_engine.backend != "naive":
+            rollout.checkpoint_engine.custom_backend_module = __name__
 
 
 def server_adapter(*, config: Any, **kwargs: Any) -> Any:
-    """The trainer's end, as verl asks its registry for it: verl's ``ServerAdapter``, with the run's name in its socket.
+    """The sending end, as verl asks its registry for it: verl's ``ServerAdapter``, with the run's name in its socket.
 
     Args:
         config: verl's rollout configuration, as the worker has it.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from in_memory_queue import InMemoryQueue
 from tensordict import TensorDict
-from tiny_stack import compose_tiny, write_tiny_model
+from tiny_stack import compose_tiny, mode_overrides, write_tiny_model
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 
 from treepo.tree.randomness import RequestSeeds, prompt_stream
@@ -53,8 +53,9 @@ class Stage:
         self._accuracies = accuracies
         monkeypatch.setattr(AgentLoopManagerTQ, "__init__", lambda _: None)
         monkeypatch.setattr(AgentLoopManagerTQ, "generate_sequences", lambda _, batch: self._roll_out(batch))
-        sizes = [f"data.train_batch_size={BATCH}", "data.gen_batch_size=1"]
-        self.trainer: Any = TRAINERS[mode](compose_tiny(model, [f"trainer.v1.trainer_mode={mode}", *sizes, *overrides]))
+        sizes = [f"{size}={BATCH}" for size in ("data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size")]
+        options = [*mode_overrides(mode), *sizes, "data.gen_batch_size=1", *overrides]
+        self.trainer: Any = TRAINERS[mode](compose_tiny(model, options))
         self.trainer.train_dataloader_it = None
         self.trainer.train_dataloader = [
             {

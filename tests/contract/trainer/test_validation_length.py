@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from in_memory_queue import InMemoryQueue
-from tiny_stack import compose_tiny, write_tiny_model
+from tiny_stack import compose_tiny, mode_overrides, write_tiny_model
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from treepo.verl.training.trainer import TRAINERS
@@ -19,7 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer(model: Path, *overrides: str, mode: str = "sync") -> Any:
-    return TRAINERS[mode](compose_tiny(model, [f"trainer.v1.trainer_mode={mode}", *overrides]))
+    return TRAINERS[mode](compose_tiny(model, [*mode_overrides(mode), *overrides]))
 
 
 @pytest.mark.parametrize("mode", list(TRAINERS))

@@ -93,6 +93,19 @@ def test_a_node_with_all_that_a_packed_training_needs_passes(simulated: pytest.M
         accelerators.check_training_node(training(8), alone=True)
 
 
+def test_servers_of_their_own_on_the_only_node_need_accelerators_besides_the_trainers(
+    simulated: pytest.MonkeyPatch,
+) -> None:
+    servers = [f"actor_rollout_ref.rollout.{option}=1" for option in ("nnodes", "n_gpus_per_node")]
+    accelerators.check_training_node(training(2, *servers), alone=True)
+    apart = ["trainer.v1.trainer_mode=separate_async", *servers]
+    accelerators.check_training_node(training(1, *apart), alone=True)
+    with pytest.raises(
+        ConfigError, match=r"rollout\.nnodes x actor_rollout_ref\.rollout\.n_gpus_per_node=3 is refused"
+    ):
+        accelerators.check_training_node(training(2, *apart), alone=True)
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_every_node_of_a_training_is_asked_for_driver_compiler_and_flash_attn(
     simulated: pytest.MonkeyPatch, alone: bool

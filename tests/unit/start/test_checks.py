@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from tiny_stack import compose_tiny, write_tiny_model
+from tiny_stack import compose_tiny, mode_overrides, write_tiny_model
 from training_run import ROOT, write_sums
 
 from treepo.config import ConfigError
@@ -61,7 +61,6 @@ def test_a_single_file_may_be_given_without_a_list(folder: Path) -> None:
         ("actor_rollout_ref.rollout.n=3", "set treepo.width alone"),
         ("algorithm.adv_estimator=treep", "did you mean treepo?"),
         ("algorithm.adv_estimator=xyz", "it must be one of treepo,"),
-        ("trainer.v1.trainer_mode=separate_async", "use sync or colocate_async"),
         ("trainer.v1.trainer_mode=snyc", "did you mean sync?"),
         (
             "trainer.v1.trainer_mode=colocate_async treepo.rollout.backend=portable",
@@ -157,8 +156,9 @@ def test_under_full_determinism_every_request_has_its_own_seed(folder: Path) -> 
     assert seeded(determined, tree_options(determined))
 
 
-def test_an_asynchronous_trainer_without_a_correction_for_old_weights_is_a_warning(folder: Path) -> None:
-    overrides = ["trainer.v1.trainer_mode=colocate_async"]
+@pytest.mark.parametrize("mode", ["colocate_async", "separate_async"])
+def test_an_asynchronous_trainer_without_a_correction_for_old_weights_is_a_warning(folder: Path, mode: str) -> None:
+    overrides = mode_overrides(mode)
     (warning,) = check(composed(folder, *overrides))
     assert "tokens of older weights are trained as if they were new" in warning
     for remedy in ("bypass_mode=true", "rollout_is=token"):

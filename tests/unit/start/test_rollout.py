@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig
 from start_checks import run_checks
-from tiny_stack import compose_tiny, write_tiny_model
+from tiny_stack import compose_tiny, mode_overrides, write_tiny_model
 from training_run import write_sums
 
 from treepo.config import ConfigError
-from treepo.start import data, environment, rollout
+from treepo.start import data, environment, rollout, training
 
 ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -105,3 +105,72 @@ def test_columns_that_ask_for_nothing_are_no_obstacle(folder: Path) -> None:
     for name, values in {"images": [[]] * 8, "agent_name": ["single_turn_agent"] * 8}.items():
         config = composed(folder, table=with_column(folder, name, values))
         run_checks(config, rollout, environment, data)
+
+
+# --- servers of their own
+
+SEPARATE = "trainer.v1.separate_async.parameter_sync_step"
+ENGINE = f"{ROLLOUT}.checkpoint_engine"
+FSDP = "actor_rollout_ref.actor.fsdp_config"
+BYPASS = "algorithm.rollout_correction.bypass_mode=true"
+TWO_UPDATES = (f"{SEPARATE}=2", "actor_rollout_ref.actor.ppo_mini_batch_size=4")
+
+
+def separate(folder: Path, *overrides: str) -> DictConfig:
+    sizes = ["data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8"]
+    return composed(folder, *mode_overrides("separate_async"), *sizes, *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        (f"{ROLLOUT}.n_gpus_per_node=2", "ray_kwargs.ray_init.num_gpus=3", "actor_rollout_ref.hybrid_engine=false"),
+        # A cluster that runs has what it has.
+        (f"{ROLLOUT}.nnodes=9", "ray_kwargs.ray_init.address=auto"),
+        ("treepo.rollout.backend=portable", "treepo.rollout.seeded_requests=false"),
+        (*TWO_UPDATES, BYPASS),
+        (*TWO_UPDATES, "actor_rollout_ref.actor.strategy=fsdp"),
+        (f"{ENGINE}.backend=mine", f"{ENGINE}.custom_backend_module=my.module"),
+        ("actor_rollout_ref.model.lora_rank=8", "actor_rollout_ref.model.lora.merge=true"),
+    ],
+    ids=str,
+)
+def test_servers_of_their_own_pass(folder: Path, overrides: tuple[str, ...]) -> None:
+    run_checks(separate(folder, *overrides), rollout, training)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([f"{ROLLOUT}.nnodes=0"], "the servers need accelerators of their own besides the trainer's"),
+        ([f"{ROLLOUT}.n_gpus_per_node=0"], f"{ROLLOUT}.nnodes=1 x {ROLLOUT}.n_gpus_per_node=0 is refused"),
+        ([f"{ROLLOUT}.n_gpus_per_node=3", f"{ROLLOUT}.tensor_model_parallel_size=2"], "2 each (tensor x data x pipe"),
+        (["ray_kwargs.ray_init.num_gpus=1"], "take 2; set it to 2"),
+        ([f"{ENGINE}.backend=naive"], "set it to gloo"),
+        ([f"{ENGINE}.backend=nccl"], f"{ENGINE}.backend=nccl is refused"),
+        ([f"{ENGINE}.backend=naive", "trainer.device=cuda"], "set it to nccl (or gloo, by way of main memory)"),
+        (["actor_rollout_ref.model.lora_rank=8"], "would never have the adapters; set it to true"),
+        (["reward.reward_model.enable=true"], "never make room for the reward model; set it to true"),
+        (["treepo.rollout.backend=portable"], "treepo.rollout.seeded_requests=true is refused"),
+        ([f"{SEPARATE}=0"], f"{SEPARATE}=0 is refused: it is the updates of a step"),
+        ([f"{SEPARATE}=2"], "data.train_batch_size=8 must be that many times"),
+        ([*TWO_UPDATES], f"{SEPARATE}=2 is refused with trainer.device=cpu: verl would not keep the weights"),
+        (
+            [*TWO_UPDATES, "trainer.device=cuda", f"{ENGINE}.backend=nccl", f"{FSDP}.param_offload=true"],
+            f"{SEPARATE}=2 is refused with {FSDP}.param_offload=true",
+        ),
+        (
+            [*TWO_UPDATES, "trainer.device=cuda", f"{ENGINE}.backend=nccl", f"{FSDP}.offload_policy=true"],
+            "set algorithm.rollout_correction.bypass_mode=true",
+        ),
+    ],
+    ids=str,
+)
+def test_servers_of_their_own_that_cannot_start_or_learn_are_one_line(
+    folder: Path, overrides: list[str], words: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        run_checks(separate(folder, *overrides), rollout, training)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

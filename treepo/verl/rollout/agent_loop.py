@@ -29,7 +29,7 @@ from treepo.config.load import tree_options
 from treepo.config.policies import TOOL_AGENT, RolloutBackend
 from treepo.rollout import grow_tree
 from treepo.tree import Trajectory
-from treepo.verl.rollout.backend import backend, replicas, seeded
+from treepo.verl.rollout.backend import backend, replicas, seeded, updates_per_step
 from treepo.verl.rollout.end_tokens import end_tokens
 from treepo.verl.rollout.occurrences import Occurrences, prompt_name
 from treepo.verl.rollout.portable_engine import PortableEngine
@@ -185,8 +185,9 @@ class TreeAgentLoop(AgentLoopBase):
 
     def _training_progress(self, step: int) -> float:
         """Share of the training that is over, 0 at the first step and 1 at the last; steps count from 1."""
-        # verl's trainer writes the number of steps here before it makes the workers.
-        steps = self.config.actor_rollout_ref.actor.optim.total_training_steps
+        # verl's trainer writes the number of updates here before it makes the workers.
+        updates = self.config.actor_rollout_ref.actor.optim.total_training_steps
+        steps = updates // updates_per_step(self.config)
         # Step 0 is the validation before the first.
         return min(1.0, max(0, step - 1) / max(1, steps - 1))
 

@@ -1,4 +1,4 @@
-"""What a configuration asks of the rollout: which of the two ways of growing a tree, and with which seeds."""
+"""What a configuration asks of the rollout: how a tree grows, with which seeds, on how many servers."""
 
 from omegaconf import DictConfig
 
@@ -38,3 +38,9 @@ def replicas(config: DictConfig) -> int:
     )
     size = rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
     return max(1, accelerators // size)
+
+
+def updates_per_step(config: DictConfig) -> int:
+    """Updates of the actor between two updates of the servers; above 1 with ``separate_async`` alone."""
+    v1 = config.trainer.v1
+    return v1.separate_async.parameter_sync_step if v1.trainer_mode == "separate_async" else 1

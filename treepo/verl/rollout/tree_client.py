@@ -4,6 +4,7 @@ Checked against verl 0.9.1 (``LLMServerClient``); ``tests/seams/test_server_seam
 """
 
 import asyncio
+import dataclasses
 import logging
 import time
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import ray
 from verl.workers.rollout.llm_server import LLMServerClient
 
-from treepo.verl.rollout.tree_job import GrownTree, TreeJob
+from treepo.verl.rollout.tree_job import GivenUp, GrownTree, TreeJob
 
 logger = logging.getLogger(__name__)
 
@@ -33,21 +34,22 @@ async def grow_on_server(client: LLMServerClient, job: TreeJob) -> GrownTree:
         job: The tree wanted.
 
     Returns:
-        The grown tree.
+        The grown tree; what servers have decoded for it before they left counts as discarded.
 
     Raises:
         RolloutError: The tree could not be grown; raised by Ray together with its own ``RayTaskError``.
         RayActorError: The server is gone.
     """
-    began = time.monotonic()
+    began, lost = time.monotonic(), 0
     while True:
         server_id, server = await client._acquire_server(job.tree_id, prompt_ids=job.prompt_tokens)
         try:
-            grown = await _call(server, job)
+            answer = await _call(server, job)
         finally:
             client._release_server(server_id, request_id=job.tree_id)
-        if grown is not None:
-            return grown
+        if isinstance(answer, GrownTree):
+            return dataclasses.replace(answer, discarded_tokens=answer.discarded_tokens + lost)
+        lost += answer.tokens
         _report(job, server_id, waited=time.monotonic() - began)
         await asyncio.sleep(_RETRY_S)
 
@@ -67,7 +69,7 @@ def _report(job: TreeJob, server_id: str, *, waited: float) -> None:
     )
 
 
-async def _call(server: Any, job: TreeJob) -> GrownTree | None:
+async def _call(server: Any, job: TreeJob) -> GrownTree | GivenUp:
     reference = server.grow_tree.remote(job)
     try:
         return await reference

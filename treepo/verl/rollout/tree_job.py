@@ -74,9 +74,21 @@ class GrownTree:
 
     Attributes:
         tree: The tree.
-        discarded_tokens: Tokens that were received past the end of a path and belong to no trajectory; what the engine
-            had not handed out yet when the path's request was ended is not among them.
+        discarded_tokens: Tokens that were received past the end of a path and belong to no trajectory, and all of those
+            of a tree that was given up before; what the engine had not handed out yet when a request was ended is not
+            among them.
     """
 
     tree: Tree
     discarded_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """What a server that has left the rotation says of a tree: it must be grown elsewhere, from its start.
+
+    Attributes:
+        tokens: Tokens that were received for it.
+    """
+
+    tokens: int

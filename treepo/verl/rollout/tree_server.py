@@ -15,7 +15,7 @@ from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, 
 
 from treepo.rollout import Decoder, InEngine, RolloutError, grow_tree
 from treepo.verl.rollout.decoder import ServerLeftError, VllmDecoder
-from treepo.verl.rollout.tree_job import GrownTree, TreeJob
+from treepo.verl.rollout.tree_job import GivenUp, GrownTree, TreeJob
 from treepo.verl.weight_sockets import name_receivers
 
 logger = logging.getLogger(__name__)
@@ -50,14 +50,14 @@ class TreeServer(SocketServer):
         """Whether the admission gate is closed."""
         return self._submission_paused
 
-    async def grow_tree(self, job: TreeJob) -> GrownTree | None:
+    async def grow_tree(self, job: TreeJob) -> GrownTree | GivenUp:
         """Grows one prompt's tree.
 
         Args:
             job: The tree wanted.
 
         Returns:
-            The grown tree; None where the server left the rotation, so that the tree must be grown elsewhere.
+            The grown tree; or, where the server left the rotation, what is lost.
 
         Raises:
             RolloutError: The tree could not be grown; nothing of it runs any more.
@@ -82,7 +82,7 @@ class TreeServer(SocketServer):
             tree = await grow_tree(sampler, engine)
         except RolloutError as error:
             if isinstance(error.__cause__, ServerLeftError):
-                return None
+                return GivenUp(tokens=engine.segment_tokens + engine.discarded_tokens)
             raise
         finally:
             self._growing.discard(order)

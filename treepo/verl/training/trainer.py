@@ -13,6 +13,7 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY, PPOTrainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from treepo.advantage import ESTIMATORS, subgroup_share
@@ -148,7 +149,8 @@ class TreeHooks(PPOTrainer):
                 [uid for uid, kept in zip(uids, real, strict=True) if kept],
                 [entry for entry, kept in zip(fields, real, strict=True) if kept],
                 options=self._options,
-                generation_seconds=timing_raw["gen"],
+                # Servers that are lent to the rollout are waited for under another name.
+                generation_seconds=timing_raw["gen"] + timing_raw.get("switch_wait", 0.0),
                 validation_length=self._validation_length if self._validation_samples_alike() else None,
             )
         )
@@ -185,12 +187,30 @@ class TreeTrainerColocateAsync(TreeHooks, PPOTrainerColocateAsync):
     """Trees with the trainer that interrupts the rollout for an update, and continues it under the new weights."""
 
 
+class TreeTrainerSeparateAsync(TreeHooks, PPOTrainerSeparateAsync):
+    """Trees with the trainer whose servers have accelerators of their own."""
+
+    def _setup(self) -> None:
+        # Without servers on the trainer's accelerators verl 0.9.1 logs a line with an argument that logging refuses.
+        speaks = logging.getLogger(PPOTrainerSeparateAsync.__module__)
+        level = speaks.level
+        speaks.setLevel(logging.WARNING)
+        try:
+            super()._setup()
+        finally:
+            speaks.setLevel(level)
+
+
 def _plain(value: Any) -> Any:
     """TransferQueue hands non-tensor values back bare or wrapped, by the number of rows and the backend."""
     return getattr(value, "data", value)
 
 
-TRAINERS: dict[str, type[PPOTrainer]] = {"sync": TreeTrainer, "colocate_async": TreeTrainerColocateAsync}
+TRAINERS: dict[str, type[PPOTrainer]] = {
+    "sync": TreeTrainer,
+    "colocate_async": TreeTrainerColocateAsync,
+    "separate_async": TreeTrainerSeparateAsync,
+}
 """The tree trainers by verl's name of the mode, ``trainer.v1.trainer_mode``."""
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from treepo.verl.rollout import tree_client
+from treepo.verl.rollout.tree_job import GivenUp, GrownTree
+
+TREE: Any = "tree"
 
 
 class Server:
@@ -18,7 +21,9 @@ class Server:
         self.grow_tree = SimpleNamespace(remote=self._grow)
 
     async def _grow(self, job: Any) -> Any:
-        return "grown" if self.clock.now >= self.takes_at else None
+        if self.clock.now >= self.takes_at:
+            return GrownTree(tree=TREE, discarded_tokens=3)
+        return GivenUp(tokens=10)
 
 
 class Client:
@@ -72,7 +77,7 @@ async def test_a_minute_without_a_server_is_a_line_however_many_trees_wait(
     client: Any = Client(Server(clock, takes_at=200))
     with caplog.at_level(logging.WARNING):
         grown = await asyncio.gather(*(tree_client.grow_on_server(client, job(f"prompt {i}")) for i in range(2)))
-    assert grown == ["grown", "grown"]
+    assert [each.tree for each in grown] == [TREE, TREE]
     assert client.held == 0
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3
@@ -84,5 +89,7 @@ async def test_a_minute_without_a_server_is_a_line_however_many_trees_wait(
 async def test_a_server_that_is_back_within_a_minute_is_no_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     client: Any = Client(Server(clock, takes_at=59))
     with caplog.at_level(logging.WARNING):
-        assert await tree_client.grow_on_server(client, job("prompt")) == "grown"
+        grown = await tree_client.grow_on_server(client, job("prompt"))
     assert caplog.records == []
+    # Handed back once a second.
+    assert grown == GrownTree(tree=TREE, discarded_tokens=59 * 10 + 3)
