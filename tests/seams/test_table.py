@@ -30,8 +30,8 @@ ATTRIBUTES = {
     "_ROLLOUT_REGISTRY",
 }
 MODULES = sorted((ROOT / "treepo/verl").rglob("*.py"))
-# verl's own interface for platforms, which plugins are meant to implement.
-INTERFACES = {ROOT / "treepo/verl/cpu/platform.py"}
+# verl's own interfaces for platforms and checkpoint engines, which plugins are meant to implement.
+INTERFACES = {ROOT / "treepo/verl/cpu/platform.py", ROOT / "treepo/verl/gloo_checkpoint_engine.py"}
 
 
 @pytest.fixture(scope="module")

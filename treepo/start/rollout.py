@@ -148,7 +148,7 @@ _SIZES = tuple(f"{_ROLLOUT}.{kind}_parallel_size" for kind in ("tensor_model", "
 
 
 @reads(
-    *("trainer.v1.trainer_mode", "trainer.device", "trainer.nnodes", "trainer.n_gpus_per_node"),
+    *("trainer.v1.trainer_mode", "trainer.nnodes", "trainer.n_gpus_per_node"),
     *(f"{_ROLLOUT}.nnodes", f"{_ROLLOUT}.n_gpus_per_node", *_SIZES),
     *(_SLOTS, "ray_kwargs.ray_init.address"),
 )

@@ -57,6 +57,7 @@ WITHIN: dict[str, dict[str, set[str]]] = {
     "verl": {
         "cpu": set(),
         "weight_sockets": set(),
+        "gloo_checkpoint_engine": set(),
         "own_checks": set(),
         "tool_checks": set(),
         "rollout": {"weight_sockets"},
