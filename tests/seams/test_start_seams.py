@@ -1,8 +1,13 @@
 """What the checks before the start and the run's folder hold on to in verl. Checked against verl 0.9.1."""
 
 import inspect
+from pathlib import Path
 
 import pytest
+import torch
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tracking
 from verl.utils.checkpoint.checkpoint_manager import (
@@ -65,3 +70,21 @@ def test_the_file_logger_empties_its_file_and_makes_no_folder_for_it() -> None:
     text = source(tracking.FileLogger.__init__)
     assert 'open(self.filepath, "wb"' in text
     assert text.index("if self.filepath is None:") < text.index("os.makedirs(")
+
+
+def test_fsdp2s_weights_in_main_memory_are_kept_as_they_lie_so_that_an_update_changes_them(tmp_path: Path) -> None:
+    from verl.utils.fsdp_utils import fsdp1_sharded_save_to_cpu, fsdp2_sharded_save_to_cpu
+
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    try:
+        sharded, plain = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        fully_shard(sharded, mesh=init_device_mesh("cpu", (1,)))
+        kept, _ = fsdp2_sharded_save_to_cpu(sharded)
+        copied = fsdp1_sharded_save_to_cpu(plain)
+        with torch.no_grad():
+            for parameter in [*sharded.parameters(), *plain.parameters()]:
+                parameter.zero_()
+        assert not any(weight.any() for weight, _ in kept.values())
+        assert all(weight.any() for weight in copied.values())
+    finally:
+        distributed.destroy_process_group()
