@@ -23,6 +23,8 @@ def train(folder: Path, *overrides: str, steps: int) -> list[str]:
             "actor_rollout_ref.rollout.checkpoint_engine.backend=gloo",
             "actor_rollout_ref.rollout.nnodes=1",
             *overrides,
+            # More trees than a step takes, and too few sequence slots to end them together.
+            "actor_rollout_ref.rollout.max_num_seqs=4",
             "treepo.rollout.seeded_requests=false",
             "treepo.dump_trees=1",
             f"actor_rollout_ref.model.path={folder / 'model'}",
@@ -34,8 +36,8 @@ def train(folder: Path, *overrides: str, steps: int) -> list[str]:
             f"reward.custom_reward_function.path={SUPPORT / 'letter_rewards.py'}",
             f"treepo.width={WIDTH}",
             "treepo.segment_length=16",
-            "treepo.max_depth=8",
-            "data.max_response_length=128",
+            "treepo.max_depth=4",
+            "data.max_response_length=64",
             f"trainer.total_training_steps={steps}",
             "trainer.val_before_train=false",
             "trainer.test_freq=2",
@@ -63,9 +65,7 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
         "actor_rollout_ref.rollout.n_gpus_per_node=1",
         "ray_kwargs.ray_init.num_gpus=2",
         "treepo.rollout.backend=in_engine",
-        # Twice the trees that a step takes, all at once on the two servers.
-        "trainer.v1.separate_async.num_warmup_batches=1",
-        "actor_rollout_ref.rollout.max_num_seqs=16",
+        "trainer.v1.separate_async.num_warmup_batches=2",
         "trainer.v1.separate_async.hybrid_rollout.enable_switch=true",
         # Two updates a step.
         "trainer.v1.separate_async.parameter_sync_step=2",
@@ -114,10 +114,8 @@ def test_trees_of_a_server_that_is_taken_away_grow_elsewhere_and_none_is_lost_or
     run_dir, _ = lent
     check_whole_trees(run_dir)
     scalars = read_scalars(run_dir / "tensorboard")
-    for begun in (1, 1 + STEPS // 2):
-        # Taken away as soon as half a batch is there, with trees on it that a step of the same start trains on.
-        assert scalars["timing_s/switch_to_trainer"][begun] > 0
-        assert scalars["treepo/tokens/discarded"][begun] + scalars["treepo/tokens/discarded"][begun + 1] > 0
+    # Taken away as soon as half a batch is there, while the other prompts wait for it or grow on it.
+    assert all(scalars["timing_s/switch_to_trainer"][begun] > 0 for begun in (1, 1 + STEPS // 2))
     # Lent again for the validation.
     assert set(scalars["treepo/validation/response_length/mean"]) == {2, 4}
 

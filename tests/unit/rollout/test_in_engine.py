@@ -112,6 +112,8 @@ async def test_a_path_that_a_rule_ends_is_ended_at_once_and_alone() -> None:
     await engine.close()
     assert decoder.running == set()
     assert engine.discarded_tokens >= 1
+    # Together all that was received, which is what is lost where the tree is given up.
+    assert engine.segment_tokens == len((await first).tokens) + len((await second).tokens)
 
 
 class Spelled(ScriptedDecoder):
