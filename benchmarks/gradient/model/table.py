@@ -10,7 +10,7 @@ from benchmarks.gradient.model.shapes import INDEPENDENT, MODEL_SHAPES
 from benchmarks.gradient.model.store import load
 
 _SHOWN_SHAPES = ("preset", "4 first, ramp")
-_SHOWN = (
+SHOWN = (
     "grpo",
     "treepo",
     "treepo, prompt_deviation",
@@ -44,7 +44,7 @@ def page_tables(folder: Path, name: str, *, prompts: int, seed: int) -> str:
         "**On the same trees**, relative to GRPO's credit",
         grid(cells, lambda one: one.over_grpo),
         "**Per second** (decoding, log-probs and update, packed), relative to independent samples with GRPO, packed",
-        grid(cells, lambda one: one.per_second, _SHOWN),
+        grid(cells, lambda one: one.per_second, SHOWN),
         "**What a step looks like**, and how the credit lies over the response",
         details(cells),
         "**The shapes**",
@@ -96,7 +96,7 @@ def details(cells: Sequence[ModelCell]) -> str:
     for cell in cells:
         if cell.shape not in _SHOWN_SHAPES:
             continue
-        for one in (find(cell, arm) for arm in _SHOWN):
+        for one in (find(cell, arm) for arm in SHOWN):
             step, error = one.step
             aligned = "-" if one.alignment is None else f"{one.alignment:.2f}"
             by_part = " | ".join(f"{value:+.2f}" for value in one.by_part)

@@ -123,8 +123,13 @@ def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWrite
             work = work_of(setup, prepared, tokenizer)
             return asyncio.run(_until_signalled(evaluate(work, generator, writer, judge=judge, progress=progress)))
     except RayError as error:
-        said = [] if logs is None else [f"the output of Ray's processes is in {logs}", *first_errors(logs)]
-        raise EvaluationError("\n".join([str(error), *said])) from error
+        if logs is None:
+            raise EvaluationError(str(error)) from error
+        # The launcher keeps Ray's output of a run that failed, and removes the folder of its cluster.
+        joined = config.ray_kwargs.ray_init.get("address") is not None
+        kept = f"{config.run_dir}/logs/ray when its launcher has ended, until then in {logs}" if joined else str(logs)
+        said = [str(error), f"the output of Ray's processes is in {kept}", *first_errors(logs)]
+        raise EvaluationError("\n".join(said)) from error
 
 
 def _talks(client: Any, setup: Setup, tokenizer: Any, eos: frozenset[int], *, replicas: int) -> Any:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from tiny_stack import write_tiny_model
-from training_run import write_sums
+from training_run import ROOT, write_sums
 
 from benchmarks.gradient.model import __main__ as command
-from benchmarks.gradient.model import learned, measure, reference, store
+from benchmarks.gradient.model import learned, measure, reference, store, table
 from benchmarks.gradient.model.decoding import decode, grow_trees
 from benchmarks.gradient.model.derivatives import Directions, Packed, log_probs, scores_along
 from benchmarks.gradient.model.policy import Policy, keep_double, load_policy
@@ -326,3 +326,11 @@ def test_a_file_that_is_no_cell_is_named(tmp_path: Path) -> None:
     (tmp_path / "known.json").write_text("{}")
     with pytest.raises(ValueError, match="is no reference of this version"):
         reference.read_reference(tmp_path / "known.json")
+
+
+def test_the_page_holds_the_tables_of_the_stored_cells() -> None:
+    page = (ROOT / "docs/credit_on_a_model.md").read_text(encoding="utf-8")
+    assert table.page_tables(store.RESULTS, "quickstart", prompts=1280, seed=0) in page
+    coarse = table.find_cells(store.RESULTS, "quickstart", prompts=160, seed=0)
+    assert table.grid(coarse, lambda one: one.per_token, table.SHOWN) in page
+    assert table.shapes(coarse) in page
