@@ -6,6 +6,7 @@ Hydra and OmegaConf do all of it anew for every composition, which is right for 
 import dataclasses
 import functools
 import pickle
+import signal
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,14 @@ def _sources(repo: Any) -> tuple[str, ...] | None:
     """Where a composition reads from; ``None`` where a test may have written it."""
     paths = [source.path for source in repo.get_sources() if source.scheme() == "file"]
     return tuple(paths) if all(str(path).startswith(_LASTING) for path in paths) else None
+
+
+@pytest.fixture
+def hangup_is_heard() -> Iterator[None]:
+    """As in a terminal; under nohup the tests, and what they start, ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,6 +41,7 @@ def test_a_process_that_has_ended_is_left_alone() -> None:
     assert process.returncode == 5
 
 
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_and_what_was_set_before_comes_back(number: signal.Signals) -> None:
     def handler(*_: object) -> None:

@@ -62,6 +62,7 @@ def test_a_failed_training_is_one_line_with_status_and_log(tmp_path: Path) -> No
         run("raise SystemExit(3)", tmp_path / "log")
 
 
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_quickstart_ends_the_training_first(tmp_path: Path, number: signal.Signals) -> None:
     code = (

@@ -244,7 +244,7 @@ with RunWriter(Path(sys.argv[1]), plan(samples=4)) as writer:
 def test_a_killed_run_resumes_without_losing_or_repeating_a_sample(tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "generated"
     command = [sys.executable, "-c", textwrap.dedent(GENERATION), str(run), str(log)]
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/support'}"}
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/support/stored'}"}
     for stop in ("q7", "q60", None):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None

@@ -9,6 +9,7 @@ import pytest
 from treepo.verl.serving.evaluation_job import _until_signalled
 
 
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_the_work_and_is_an_interruption(number: signal.Signals) -> None:
     closed = []
