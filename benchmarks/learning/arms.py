@@ -103,9 +103,16 @@ _ALL = (
         against=_BY_CREDIT,
     ),
     Arm(
+        name="branch_sqrt",
+        group=Group.MAIN,
+        says="the same, `shared_tokens=sqrt`",
+        overrides=(*_BRANCH, "treepo.advantage.shared_tokens=sqrt"),
+        against=(PACKED, "branch"),
+    ),
+    Arm(
         name="branch_ramp",
         group=Group.MAIN,
-        says="the same on trees with 4 first segments and a ramp",
+        says="`branch` on trees with 4 first segments and a ramp",
         overrides=(*_BRANCH, *_RAMP),
         against=(PACKED, "branch"),
     ),

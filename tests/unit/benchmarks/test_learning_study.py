@@ -60,6 +60,7 @@ def test_the_arms_are_those_that_the_comparison_asks_for() -> None:
         "tree_grpo",
         "treepo",
         "branch",
+        "branch_sqrt",
         "branch_ramp",
         "branch_ramp_sqrt",
     )
