@@ -13,7 +13,10 @@ from benchmarks.learning.show.stats import Interval
 
 _AXES = {"steps": "training steps", "tokens": "tokens generated, thousand", "seconds": "seconds of training"}
 # As many as arms in a plot at least.
-COLOURS = ("black", "tab:gray", "tab:green", "tab:blue", "tab:orange", "tab:red", "tab:purple", "tab:brown", "tab:pink")
+COLOURS = (
+    *("black", "tab:gray", "tab:green", "tab:blue", "tab:orange", "tab:red"),
+    *("tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan"),
+)
 
 
 def plot_curves(curves: Curves, path: Path) -> None:
