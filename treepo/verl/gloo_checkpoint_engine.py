@@ -2,8 +2,8 @@
 
 ``actor_rollout_ref.rollout.checkpoint_engine.backend=gloo``; ``treepo.plugin`` adds it to verl's registry, and so does
 ``custom_backend_module`` with this module's name. verl's own engines need NCCL, HCCL or RDMA. Here bytes go from the
-main memory of the trainer's first rank to that of every server's worker, whatever their type, one bucket after the
-other. The group is made anew for every update, on a port of its own, so that servers may have come or gone; it is none
+main memory of the trainer's first rank to that of every server's worker, whatever their type, bucket by bucket.
+The group is made anew for every update, on a port of its own, so that servers may have come or gone; it is none
 of torch's default groups, which belong to the trainer and to the worker (Ray's gloo groups would be part of those).
 
 An update ends on all sides or on none: whoever fails leaves the group, which ends the others' next step at once, and

@@ -95,7 +95,8 @@ def test_servers_that_do_not_start_end_the_evaluation_with_their_own_first_error
     )
     request.addfinalizer(run.end)
     assert run.wait(seconds=1200) == 1, run.tail()
-    (place,) = re.findall(r"the output of Ray's processes is in (\S+)", run.tail())
+    assert "the output of Ray's processes is in " in run.tail()
+    (place,) = re.findall(r"it moves the output to (\S+)", run.tail())
     assert list(Path(place).glob("session_*/worker-*"))
     # The engine's own words, and not only that it failed.
     assert re.search(r"^ValueError: .* not initialized .*model\.norm\.weight", "".join(run.output), re.MULTILINE)

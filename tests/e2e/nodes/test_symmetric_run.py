@@ -44,11 +44,7 @@ for node in $head $worker; do
     until [[ $(readlink /proc/$node/ns/net) != $(readlink /proc/$$/ns/net) ]]; do sleep 0.1; done
 done
 ip link add eth0 netns $head type veth peer name eth0 netns $worker
-wait $head
-status=$?
-wait $worker
-echo "worker ended with status $?"
-exit $status
+wait $head $worker
 """
 OUTER = ("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc", "--kill-child")
 

@@ -125,10 +125,10 @@ def _generate(setup: Setup, prepared: Prepared, tokenizer: Any, writer: RunWrite
     except RayError as error:
         if logs is None:
             raise EvaluationError(str(error)) from error
-        # The launcher keeps Ray's output of a run that failed, and removes the folder of its cluster.
-        joined = config.ray_kwargs.ray_init.get("address") is not None
-        kept = f"{config.run_dir}/logs/ray when its launcher has ended, until then in {logs}" if joined else str(logs)
-        said = [str(error), f"the output of Ray's processes is in {kept}", *first_errors(logs)]
+        said = [str(error), f"the output of Ray's processes is in {logs}", *first_errors(logs)]
+        if config.ray_kwargs.ray_init.get("address") is not None:
+            # An address does not tell whose cluster it is, and the launcher removes the folder of its own.
+            said.insert(2, f"if the launcher has made that cluster, it moves the output to {config.run_dir}/logs/ray")
         raise EvaluationError("\n".join(said)) from error
 
 
