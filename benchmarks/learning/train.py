@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from benchmarks.learning.arms import Sampling
 from benchmarks.learning.study import PRESET
-from treepo.config.load import compose, resolve
+from treepo.config.load import adopt_environment, compose, resolve
 from treepo.start.checks import check
 
 
@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> None:
     sampling, overrides = Sampling(arguments[0]), arguments[1:]
     config = compose(PRESET, overrides)
     resolve(config)
+    adopt_environment(config)
     check(config)
     _train(config, sampling)
 

@@ -1,4 +1,4 @@
-"""Trees on servers of their own: real verl, vLLM and Ray, with a tiny random model; new weights travel over gloo."""
+"""Trees on dedicated servers: real verl, vLLM and Ray, with a tiny random model; new weights travel over gloo."""
 
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two servers of their own and none on the trainer's; every tree grows under the newest weights."""
+    """Two dedicated servers and none on the trainer's; every tree grows under the newest weights."""
     folder = prepare(tmp_path_factory.mktemp("apart"))
     train(
         folder,

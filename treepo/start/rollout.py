@@ -153,7 +153,7 @@ _SIZES = tuple(f"{_ROLLOUT}.{kind}_parallel_size" for kind in ("tensor_model", "
     *(_SLOTS, "ray_kwargs.ray_init.address"),
 )
 def own_servers(start: Start) -> None:
-    """Refuses servers of their own without the accelerators for them."""
+    """Refuses dedicated servers without the accelerators for them."""
     trainer, rollout = start.config.trainer, start.config.actor_rollout_ref.rollout
     if trainer.v1.trainer_mode != "separate_async":
         return
@@ -179,7 +179,7 @@ def own_servers(start: Start) -> None:
     *("reward.reward_model.enable", "reward.reward_model.enable_resource_pool"),
 )
 def weights_for_own_servers(start: Start) -> None:
-    """Refuses servers of their own that the trainer's weights would not reach."""
+    """Refuses dedicated servers that the trainer's weights would not reach."""
     config = start.config
     if config.trainer.v1.trainer_mode != "separate_async":
         return
@@ -187,18 +187,18 @@ def weights_for_own_servers(start: Start) -> None:
     if engine.backend == "naive" or (on_cpu and engine.backend != "gloo" and not engine.custom_backend_module):
         raise ConfigError(
             f"{_CHECKPOINT_ENGINE}.backend={engine.backend} is refused with trainer.v1.trainer_mode=separate_async on "
-            f"trainer.device={config.trainer.device}: it does not take weights to servers of their own there; set it "
+            f"trainer.device={config.trainer.device}: it does not take weights to dedicated servers there; set it "
             f"to {'gloo' if on_cpu else 'nccl (or gloo, by way of main memory)'}"
         )
     model = config.actor_rollout_ref.model
     if (model.lora_rank > 0 or model.lora.get("rank", 0) > 0) and not model.lora.get("merge", False):
         raise ConfigError(
             f"{_MODEL}.lora.merge=false is refused with trainer.v1.trainer_mode=separate_async: verl sends the base "
-            "model's weights alone to servers of their own, which would never have the adapters; set it to true"
+            "model's weights alone to dedicated servers, which would never have the adapters; set it to true"
         )
     reward = config.reward.reward_model
     if reward.enable and not reward.enable_resource_pool:
         raise ConfigError(
             "reward.reward_model.enable_resource_pool=false is refused with trainer.v1.trainer_mode=separate_async: "
-            "servers of their own never make room for the reward model; set it to true"
+            "dedicated servers never make room for the reward model; set it to true"
         )

@@ -4,7 +4,7 @@ New weights reach vLLM's workers through Unix sockets. verl 0.9.1 names them aft
 itself: ``/tmp/rl-colocate-zmq-{job}-replica-{n}-rank-{m}.sock``. Every Ray cluster counts its jobs from 1, so two
 trainings that each have a cluster on one machine would connect to each other, and both wait for ever. Here a random
 name takes the job's place. It travels in the configuration, ``actor_rollout_ref.rollout.custom``: the trainer's
-workers, and those beside servers of their own, read it when verl builds their end (`server_adapter`), the servers
+workers, and those beside dedicated servers, read it when verl builds their end (`server_adapter`), the servers
 before they start vLLM (`name_receivers`).
 
 The seam to verl; ``tests/seams/test_weight_sockets.py`` holds it. Importing this module tells verl to build the
@@ -33,7 +33,7 @@ def sends_over_sockets(config: DictConfig) -> bool:
         config: The whole configuration.
     """
     rollout = config.actor_rollout_ref.rollout
-    # verl starts separate servers for prefill and decoding by itself, and the workers beside servers of their own have
+    # verl starts separate servers for prefill and decoding by itself, and the workers beside dedicated servers have
     # room for one module, which may be the user's.
     return (
         rollout.name == "vllm"

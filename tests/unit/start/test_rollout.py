@@ -107,7 +107,7 @@ def test_columns_that_ask_for_nothing_are_no_obstacle(folder: Path) -> None:
         run_checks(config, rollout, environment, data)
 
 
-# --- servers of their own
+# --- dedicated servers
 
 SEPARATE = "trainer.v1.separate_async.parameter_sync_step"
 ENGINE = f"{ROLLOUT}.checkpoint_engine"
