@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.learning.arms import ARMS, GROUPS
+from benchmarks.learning.arms import ARMS, GROUPS, Sampling
 from benchmarks.learning.results import plan, result_path, run_missing
 from benchmarks.learning.study import STEPS, choose, fingerprint
 from benchmarks.learning.tasks import find_task
@@ -38,7 +38,13 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, help="seeds 0 to this number less one")] = 5,
     steps: Annotated[int, typer.Option(help="training steps of a run")] = STEPS,
     task: Annotated[str, typer.Option(help="`words`, or `long` with beginnings that decide nothing")] = "words",
-    limit: Annotated[float, typer.Option(min=1, help="seconds that a run may take")] = 900.0,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone", help="each run in one process, without the whole stack; start as many of these as there are cores"
+        ),
+    ] = False,
+    limit: Annotated[float, typer.Option(min=1, help="seconds that a run on the whole stack may take")] = 900.0,
     results: Annotated[Path | None, typer.Option(help="where finished runs are kept, a file each")] = None,
     page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
     cache: Annotated[Path, typer.Option(help="where task, model and the runs' logs are kept")] = Path(
@@ -46,10 +52,14 @@ def run(
     ),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs that are missing and stop")] = False,
 ) -> None:
-    """Makes the runs that are missing, one at a time, and reports; the same command resumes where it was stopped."""
+    """Makes the runs that are missing, one at a time, and reports; the same command resumes where it was stopped.
+
+    Several commands share the runs; on the whole stack they would share the machine, and spoil each other's seconds.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        learned, chosen = find_task(task), choose(_names(arms))
+        learned = find_task(task, alone=alone)
+        chosen = [arm for arm in choose(_names(arms)) if not (alone and arm.sampling is Sampling.INDEPENDENT)]
         keys = plan({arm.name: fingerprint(arm, steps=steps, task=learned) for arm in chosen}, range(seeds))
     except ConfigError as error:
         console.print(f"error: {error}")
@@ -60,6 +70,7 @@ def run(
         console.print("\n".join([*(key.name for key in missing), f"{len(missing)} of {len(keys)} runs are missing"]))
         return
     # Only now: these take seconds to import.
+    from benchmarks.learning.alone import AloneRunner
     from benchmarks.learning.collect import TrainingRunner
     from treepo.quickstart.prepare import prepare
     from treepo.quickstart.warm_start import WarmStartFailed
@@ -67,8 +78,12 @@ def run(
     try:
         cache = cache / learned.name
         prepared = prepare(cache, console=console, lessons=learned.lessons(learned.warm_start))
-        runner = TrainingRunner(learned, prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
-        failed = run_missing(keys, results, runner, tell=console.print)
+        runner = (
+            AloneRunner(learned, prepared=prepared, steps=steps)
+            if alone
+            else TrainingRunner(learned, prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
+        )
+        failed = run_missing(keys, results, runner, claims=cache / "claims", tell=console.print)
     except KeyboardInterrupt:
         console.print("interrupted; the same command resumes the run that was cut off")
         raise typer.Exit(130) from None
@@ -78,7 +93,7 @@ def run(
     if failed:
         console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
     if len(failed) < len(keys):
-        _report(results, page, task)
+        _report(results, page, task, alone=alone)
     if failed:
         raise typer.Exit(1)
 
@@ -86,11 +101,12 @@ def run(
 @app.command()
 def report(
     task: Annotated[str, typer.Option(help="`words` or `long`")] = "words",
+    alone: Annotated[bool, typer.Option("--alone", help="the runs in one process each")] = False,
     results: Annotated[Path | None, typer.Option(help="where finished runs are kept")] = None,
     page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
 ) -> None:
     """Draws tables and plots anew from the results."""
-    _report(results, page, task)
+    _report(results, page, task, alone=alone)
 
 
 @app.command("arms")
@@ -101,11 +117,11 @@ def list_arms() -> None:
         console.print(f"{name:24} {arm.group.value:9} {arm.says}{against}")
 
 
-def _report(results: Path | None, page: Path, task: str) -> None:
+def _report(results: Path | None, page: Path, task: str, *, alone: bool) -> None:
     from benchmarks.learning.show.report import write_report
 
     try:
-        learned = find_task(task)
+        learned = find_task(task, alone=alone)
         write_report(results or learned.results, page, task=learned)
     except ValueError as error:
         console.print(f"error: {error}")

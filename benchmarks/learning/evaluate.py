@@ -7,7 +7,7 @@ five times as long as the sampling; between runs the machine has nothing else to
 from pathlib import Path
 
 import torch
-from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import PreTrainedModel, Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.utils import logging as transformers_logging
 
 from treepo.quickstart.lessons import prompt_tokens
@@ -31,7 +31,13 @@ def held_out_accuracy(model: Path, tokenizer: Path, settings: WarmStartSettings,
     # The layers are too small to be shared out: a second thread makes it five times slower.
     torch.set_num_threads(1)
     network = Qwen2ForCausalLM.from_pretrained(model, dtype=torch.float32)
-    words = Qwen2Tokenizer.from_pretrained(tokenizer)
+    return accuracy_of(network, Qwen2Tokenizer.from_pretrained(tokenizer), settings, samples=samples, seed=seed)
+
+
+def accuracy_of(
+    network: PreTrainedModel, words: Qwen2Tokenizer, settings: WarmStartSettings, *, samples: int, seed: int
+) -> float:
+    """As :func:`held_out_accuracy`, of a model that is loaded."""
     assert isinstance(words.eos_token_id, int)
     chains = held_out_chains(settings.task)
     prompts = [prompt_tokens(words, chain) for chain in chains]

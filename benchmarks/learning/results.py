@@ -1,7 +1,9 @@
 """One JSON file per finished run, and the loop that makes those that are missing."""
 
+import fcntl
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -153,15 +155,42 @@ def plan(fingerprints: dict[str, str], seeds: Sequence[int]) -> list[RunKey]:
     ]
 
 
+@contextmanager
+def claim(key: RunKey, folder: Path) -> Iterator[bool]:
+    """Claims a run among several processes of one machine; false where another one has it.
+
+    Args:
+        key: The run.
+        folder: Where the claims are kept, files that stay; a claim itself ends with its process, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{key.name}.claim").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def run_missing(
-    keys: Iterable[RunKey], folder: Path, runner: Runner, *, tell: Callable[[str], None], attempts: int = 2
+    keys: Iterable[RunKey],
+    folder: Path,
+    runner: Runner,
+    *,
+    claims: Path,
+    tell: Callable[[str], None],
+    attempts: int = 2,
 ) -> list[RunKey]:
     """Makes the runs that have no result yet, one after the other.
+
+    Processes that share the folders share the runs.
 
     Args:
         keys: All runs that are wanted.
         folder: Where results are kept.
         runner: Makes one.
+        claims: Where runs are claimed.
         tell: Told what happens.
         attempts: How often a run that fails is tried.
 
@@ -172,22 +201,30 @@ def run_missing(
     failed: list[RunKey] = []
     for position, key in enumerate(wanted, start=1):
         place = f"{position}/{len(wanted)} {key.arm} seed {key.seed}"
-        if result_path(folder, key).is_file():
-            tell(f"{place}: done before")
-            continue
-        for attempt in range(1, attempts + 1):
-            tell(f"{place}: starts")
-            try:
-                result = runner(key)
-            except RunFailed as error:
-                tell(f"{place}: failed, attempt {attempt} of {attempts}: {error}")
-                continue
-            save(folder, result)
-            tell(
-                f"{place}: {result.accuracy[0]:.1%} to {result.accuracy[-1]:.1%}, "
-                f"{sum(result.seconds):.0f} s of training, {result.wall_seconds:.0f} s in all"
-            )
-            break
-        else:
-            failed.append(key)
+        with claim(key, claims) as own:
+            if result_path(folder, key).is_file():
+                tell(f"{place}: done before")
+            elif not own:
+                tell(f"{place}: another process makes it")
+            elif not _make(key, place, folder, runner, tell, attempts):
+                failed.append(key)
     return failed
+
+
+def _make(
+    key: RunKey, place: str, folder: Path, runner: Runner, tell: Callable[[str], None], attempts: int
+) -> RunResult | None:
+    for attempt in range(1, attempts + 1):
+        tell(f"{place}: starts")
+        try:
+            result = runner(key)
+        except RunFailed as error:
+            tell(f"{place}: failed, attempt {attempt} of {attempts}: {error}")
+            continue
+        save(folder, result)
+        tell(
+            f"{place}: {result.accuracy[0]:.1%} to {result.accuracy[-1]:.1%}, "
+            f"{sum(result.seconds):.0f} s of training, {result.wall_seconds:.0f} s in all"
+        )
+        return result
+    return None

@@ -1,4 +1,8 @@
-"""Grows many trees with the project's own sampler, their segments decoded in batches by plain PyTorch."""
+"""Grows many trees with the project's own sampler, their segments decoded in batches by plain PyTorch.
+
+What a step leaves in the cache serves the next one: a path that goes on, and those that fork from it, compute nothing
+again. A fallback, which cuts within an older segment, begins anew.
+"""
 
 import time
 from collections.abc import Sequence
@@ -10,10 +14,10 @@ from transformers import DynamicCache, PreTrainedModel
 
 from benchmarks.gradient.model.policy import Policy
 from treepo.config import TreePOConfig
-from treepo.tree import Segment, SegmentRequest, Tree, TreeSampler
+from treepo.tree import Segment, Tree, TreeSampler
 
 _ROWS = 128
-"""Segments decoded together."""
+"""Prefixes that are computed together, where none is in a cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +66,23 @@ def grow_trees(policy: Policy, prompts: Sequence[int], config: TreePOConfig, *, 
         )
         for number in prompts
     ]
-    generator = torch.Generator().manual_seed(seed)
+    decoder = Decoder(policy.sampler, end=policy.end, generator=torch.Generator().manual_seed(seed))
     began = time.process_time()
     wanted = [(sampler, request) for sampler in samplers for request in sampler.start()]
     while wanted:
-        segments = _segments(policy, wanted, generator)
+        decoded = decoder.decode(
+            [request.prefix_tokens(sampler.prompt_tokens) for sampler, request in wanted],
+            limits=[request.max_tokens for _, request in wanted],
+        )
+        segments = [
+            Segment(
+                request_id=request.id,
+                tokens=one.tokens,
+                log_probs=one.log_probs,
+                stopped=one.tokens[-1] == policy.end,
+            )
+            for (_, request), one in zip(wanted, decoded, strict=True)
+        ]
         wanted = [
             (sampler, following)
             for (sampler, _), segment in zip(wanted, segments, strict=True)
@@ -75,84 +91,131 @@ def grow_trees(policy: Policy, prompts: Sequence[int], config: TreePOConfig, *, 
     return Grown(trees=[sampler.tree() for sampler in samplers], cpu_seconds=time.process_time() - began)
 
 
-def _segments(
-    policy: Policy, wanted: Sequence[tuple[TreeSampler, SegmentRequest]], generator: torch.Generator
-) -> list[Segment]:
-    prefixes = [request.prefix_tokens(sampler.prompt_tokens) for sampler, request in wanted]
-    limits = [request.max_tokens for _, request in wanted]
-    # Alike in length, so that little is padded.
-    order = sorted(range(len(wanted)), key=lambda index: (len(prefixes[index]), index))
-    found: dict[int, Decoded] = {}
-    for first in range(0, len(order), _ROWS):
-        own = order[first : first + _ROWS]
-        decoded = decode(
-            policy.sampler,
-            [prefixes[index] for index in own],
-            limits=[limits[index] for index in own],
-            end=policy.end,
-            generator=generator,
-        )
-        found.update(zip(own, decoded, strict=True))
-    return [
-        Segment(
-            request_id=request.id,
-            tokens=found[index].tokens,
-            log_probs=found[index].log_probs,
-            stopped=found[index].tokens[-1] == policy.end,
-        )
-        for index, (_, request) in enumerate(wanted)
-    ]
+@dataclass(slots=True)
+class _Batch:
+    """Rows that are decoded together, one per prefix.
+
+    Attributes:
+        cache: Keys and values of what has been computed.
+        mask: Which places of the cache, and of `tokens` behind it, hold tokens; the others pad on the left.
+        positions: Of `tokens`, shape (rows, tokens).
+        tokens: What is computed next, shape (rows, tokens).
+    """
+
+    cache: DynamicCache
+    mask: Tensor
+    positions: Tensor
+    tokens: Tensor
+
+    def take(self, rows: Tensor) -> None:
+        """Keeps these rows, in this order, each as often as it is named."""
+        self.cache.batch_select_indices(rows)
+        self.mask, self.positions, self.tokens = self.mask[rows], self.positions[rows], self.tokens[rows]
+
+    def follow(self, drawn: Tensor) -> None:
+        """Puts a token behind every row."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(drawn), 1)], dim=1)
+        self.positions, self.tokens = self.positions[:, -1:] + 1, drawn[:, None]
 
 
-@torch.inference_mode()
-def decode(
-    model: PreTrainedModel,
-    prefixes: Sequence[list[int]],
-    *,
-    limits: Sequence[int],
-    end: int,
-    generator: torch.Generator,
-) -> list[Decoded]:
-    """Continues every prefix at temperature 1.
+class Decoder:
+    """Continues prefixes at temperature 1.
 
     Args:
-        model: A causal language model on the CPU.
-        prefixes: Token ids, any lengths.
-        limits: Most tokens behind each, at least 1.
+        model: A causal language model on the CPU, which does not change while the decoder is used.
         end: The token that ends a response.
         generator: The only source of randomness.
     """
-    longest = max(map(len, prefixes))
-    tokens = torch.tensor([[end] * (longest - len(prefix)) + prefix for prefix in prefixes])
-    mask = torch.tensor([[0] * (longest - len(prefix)) + [1] * len(prefix) for prefix in prefixes])
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    rows, cache = torch.arange(len(prefixes)), DynamicCache(config=model.config)
-    room, done = torch.tensor(limits), torch.zeros(len(prefixes), dtype=torch.bool)
-    found = [Decoded(tokens=[], log_probs=[]) for _ in prefixes]
-    while True:
-        logits = model(
-            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+
+    def __init__(self, model: PreTrainedModel, *, end: int, generator: torch.Generator) -> None:
+        self._model, self._end, self._generator = model, end, generator
+        self._left: list[tuple[dict[tuple[int, ...], int], _Batch]] = []
+
+    @torch.inference_mode()
+    def decode(self, prefixes: Sequence[list[int]], *, limits: Sequence[int]) -> list[Decoded]:
+        """Continues every prefix.
+
+        Args:
+            prefixes: Token ids, any lengths; one that the call before ended with is not computed again.
+            limits: Most tokens behind each, at least 1.
+        """
+        keys = [tuple(prefix) for prefix in prefixes]
+        left, self._left = self._left, []
+        found: dict[int, Decoded] = {}
+        for rows, batch in left:
+            own = [index for index, key in enumerate(keys) if index not in found and key in rows]
+            if own:
+                found.update(self._run(batch, [rows[keys[index]] for index in own], own, keys, limits))
+        # Alike in length, so that little is padded.
+        others = sorted({key for index, key in enumerate(keys) if index not in found}, key=lambda key: (len(key), key))
+        for first in range(0, len(others), _ROWS):
+            rows = {key: row for row, key in enumerate(others[first : first + _ROWS])}
+            own = [index for index, key in enumerate(keys) if index not in found and key in rows]
+            found.update(self._run(self._begin(list(rows)), [rows[keys[index]] for index in own], own, keys, limits))
+        return [found[index] for index in range(len(prefixes))]
+
+    def _begin(self, prefixes: Sequence[tuple[int, ...]]) -> _Batch:
+        longest = max(map(len, prefixes))
+        mask = torch.tensor([[0] * (longest - len(prefix)) + [1] * len(prefix) for prefix in prefixes])
+        return _Batch(
+            cache=DynamicCache(config=self._model.config),
+            mask=mask,
+            positions=(mask.cumsum(1) - 1).clamp(min=0),
+            tokens=torch.tensor([[self._end] * (longest - len(prefix)) + list(prefix) for prefix in prefixes]),
+        )
+
+    def _run(
+        self,
+        batch: _Batch,
+        rows: Sequence[int],
+        own: Sequence[int],
+        keys: Sequence[tuple[int, ...]],
+        limits: Sequence[int],
+    ) -> dict[int, Decoded]:
+        """Decodes from the rows of a batch, a row for each of `own`, and leaves those that may go on."""
+        found = {index: Decoded(tokens=[], log_probs=[]) for index in own}
+        logits = self._compute(batch)
+        # Paths with one prefix share its computation, and part here.
+        chosen = torch.tensor(rows)
+        batch.take(chosen)
+        logits = logits[chosen]
+        numbers, room = torch.tensor(own), torch.tensor([limits[index] for index in own])
+        ended = torch.zeros(len(own), dtype=torch.bool)
+        while True:
+            drawn, log_probs = _draw(logits, self._generator)
+            over = ended | (room <= 0)
+            for index, silent, token, log_prob in zip(
+                numbers.tolist(), over.tolist(), drawn.tolist(), log_probs.tolist(), strict=True
+            ):
+                if not silent:
+                    found[index].tokens.append(token)
+                    found[index].log_probs.append(log_prob)
+            room, ended = room - 1, ended | (drawn == self._end)
+            batch.follow(drawn)
+            running = (~ended & (room > 0)).nonzero().flatten()
+            if not len(running):
+                break
+            # Rows that are over are dropped in batches: selecting costs a copy of the whole cache.
+            if len(running) <= 0.8 * len(numbers):
+                batch.take(running)
+                numbers, room, ended = numbers[running], room[running], ended[running]
+            logits = self._compute(batch)
+        # Those whose last token is behind their segment: of the others, room was over before.
+        going = (~ended & (room == 0)).nonzero().flatten()
+        if len(going):
+            batch.take(going)
+            ends = [(*keys[index], *found[index].tokens) for index in numbers[going].tolist()]
+            self._left.append(({key: row for row, key in enumerate(ends)}, batch))
+        return found
+
+    def _compute(self, batch: _Batch) -> Tensor:
+        return self._model(
+            input_ids=batch.tokens,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            past_key_values=batch.cache,
+            logits_to_keep=1,
         ).logits[:, -1]
-        drawn, log_probs = _draw(logits, generator)
-        for row, over, token, log_prob in zip(
-            rows.tolist(), done.tolist(), drawn.tolist(), log_probs.tolist(), strict=True
-        ):
-            if not over:
-                found[row].tokens.append(token)
-                found[row].log_probs.append(log_prob)
-        room = room - 1
-        done = done | (drawn == end) | (room <= 0)
-        running = (~done).nonzero().flatten()
-        if not len(running):
-            break
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        positions, tokens = positions[:, -1:] + 1, drawn[:, None]
-        # Rows that ended are dropped in batches: selecting costs a copy of the whole cache.
-        if len(running) <= 0.8 * len(rows):
-            cache.batch_select_indices(running)
-            rows, mask, positions = rows[running], mask[running], positions[running]
-            tokens, room, done = tokens[running], room[running], done[running]
-    return found
 
 
 def _draw(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,8 @@ _TITLES = {
 }
 
 
+_PARTS = {"gen": "of it: rollout", "old_log_prob": "old log-probs", "update_actor": "update"}
+
 # With fewer seeds the intervals say little, and a bold one would say more than it knows.
 _SEEDS_FOR_BOLD = 5
 
@@ -138,9 +140,10 @@ def _accuracy_table(study: _Study) -> str:
 
 
 def _cost_table(study: _Study) -> str:
-    parts = ["gen", "old_log_prob", "update_actor"]
-    head = ["arm", "tokens generated, thousand", "generated / in trajectories", "seconds of a step", "of it: rollout"]
-    head += ["old log-probs", "update", "trajectories by fallback"]
+    first = next(iter(study.results.values()))[0].seconds_by_part
+    parts = [part for part in _PARTS if part in first]
+    head = ["arm", "tokens generated, thousand", "generated / in trajectories", "seconds of a step"]
+    head += [*(_PARTS[part] for part in parts), "trajectories by fallback"]
     rows = []
     for name, runs in study.results.items():
         generated = [sum(run.tokens_generated) for run in runs]
@@ -180,14 +183,13 @@ def _difference_table(differences: _Differences) -> str:
 
 def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results[0].versions.items())
+    days = f"{min(result.finished for result in results)[:10]} to {max(result.finished for result in results)[:10]}"
+    at_a_time = "each in one process" if task.alone else "one at a time"
     lines = [
-        f"- {len(results)} runs, finished {min(result.finished for result in results)[:10]} to "
-        f"{max(result.finished for result in results)[:10]}, one at a time, the arms of a seed one after the other.",
+        f"- {len(results)} runs, finished {days}, {at_a_time}, the arms of a seed one after the other.",
         f"- Every accuracy is from {results[0].held_out_samples:,} samples at temperature 1. Before the first step, "
         f"the warm-started model: {100 * fmean(result.accuracy[0] for result in results):.1f}%.",
-        "- Seconds are those of training steps by verl's clock, without start-up "
-        f"({fmean(result.start_up_seconds for result in results):.0f} s), saving and evaluation; the first step, in "
-        "which workers start, counts as a usual one. A run took "
+        f"- {_clock(results, task)} A run took "
         f"{fmean(result.wall_seconds for result in results):.0f} s in all. Load of the machine before it: "
         f"{fmean(result.load_before for result in results):.2f}, at most "
         f"{max(result.load_before for result in results):.2f}.",
@@ -196,6 +198,16 @@ def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
     if left_out:
         lines.append(f"- {left_out} results of other configurations of these arms are left out.")
     return "\n".join([_heading("Conditions", task), "", *lines])
+
+
+def _clock(results: Sequence[RunResult], task: Task) -> str:
+    if task.alone:
+        return "Seconds are processor seconds of growing the trees and of the update."
+    return (
+        "Seconds are those of training steps by verl's clock, without start-up "
+        f"({fmean(result.start_up_seconds for result in results):.0f} s), saving and evaluation; the first step, in "
+        "which workers start, counts as a usual one."
+    )
 
 
 def _heading(title: str, task: Task) -> str:

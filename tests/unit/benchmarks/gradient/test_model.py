@@ -13,7 +13,7 @@ from training_run import ROOT, write_sums
 
 from benchmarks.gradient.model import __main__ as command
 from benchmarks.gradient.model import learned, measure, reference, store, table
-from benchmarks.gradient.model.decoding import decode, grow_trees
+from benchmarks.gradient.model.decoding import Decoder, grow_trees
 from benchmarks.gradient.model.derivatives import Directions, Packed, log_probs, scores_along
 from benchmarks.gradient.model.policy import Policy, keep_double, load_policy
 from benchmarks.gradient.model.samples import Samples, load_samples, save_samples, take_samples
@@ -45,9 +45,13 @@ def samples(policy: Policy) -> Samples:
 # --- sampling
 
 
+def _decoder(policy: Policy, seed: int) -> Decoder:
+    return Decoder(policy.sampler, end=policy.end, generator=torch.Generator().manual_seed(seed))
+
+
 def test_tokens_are_drawn_under_the_probability_that_is_noted(policy: Policy) -> None:
     prefixes = [policy.prompts[0].tokens, policy.prompts[1].tokens[:3]]
-    found = decode(policy.sampler, prefixes, limits=[5, 9], end=policy.end, generator=torch.Generator().manual_seed(0))
+    found = _decoder(policy, 0).decode(prefixes, limits=[5, 9])
     for prefix, one, limit in zip(prefixes, found, (5, 9), strict=True):
         assert len(one.tokens) == limit or one.tokens[-1] == policy.end
         with torch.no_grad():
@@ -58,9 +62,7 @@ def test_tokens_are_drawn_under_the_probability_that_is_noted(policy: Policy) ->
 
 def test_a_decoded_response_ends_at_its_first_end_token(policy: Policy) -> None:
     prefixes = [policy.prompts[0].tokens] * 200
-    found = decode(
-        policy.sampler, prefixes, limits=[40] * 200, end=policy.end, generator=torch.Generator().manual_seed(1)
-    )
+    found = _decoder(policy, 1).decode(prefixes, limits=[40] * 200)
     assert all(policy.end not in one.tokens[:-1] for one in found)
     ended = [one for one in found if one.tokens[-1] == policy.end]
     assert ended
