@@ -41,7 +41,8 @@ def run(
     alone: Annotated[
         bool,
         typer.Option(
-            "--alone", help="each run in one process, without the whole stack; start as many of these as there are cores"
+            "--alone",
+            help="each run in one process, without the whole stack; start as many of these as there are cores",
         ),
     ] = False,
     limit: Annotated[float, typer.Option(min=1, help="seconds that a run on the whole stack may take")] = 900.0,

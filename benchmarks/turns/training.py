@@ -187,7 +187,8 @@ def train_missing(
         The runs that failed.
     """
     keys = plan({arm: fingerprint(arm) for arm in arms}, seeds)
-    return run_missing(keys, results, TalkRunner(prepared=prepared, folder=cache / "runs", limit=limit), tell=tell)
+    runner = TalkRunner(prepared=prepared, folder=cache / "runs", limit=limit)
+    return run_missing(keys, results, runner, claims=cache / "claims", tell=tell)
 
 
 def training_table(folder: Path = TRAINED) -> str:

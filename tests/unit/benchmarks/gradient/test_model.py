@@ -79,6 +79,20 @@ def test_every_prompt_grows_as_many_trajectories_as_its_shape_says(policy: Polic
     assert (generated == contained) is name.startswith("independent")
 
 
+@pytest.mark.parametrize("first", [[4, 4], [1, 2]])
+def test_paths_that_go_on_and_fork_are_drawn_under_the_probabilities_that_are_noted(
+    policy: Policy, first: list[int]
+) -> None:
+    config = policy.shaped({"seed": 1, "initial_divergence": first})
+    for tree in grow_trees(policy, range(4), config, seed=1).trees:
+        for trajectory in tree.trajectories:
+            with torch.no_grad():
+                logits = policy.sampler(torch.tensor([[*tree.prompt_tokens, *trajectory.tokens]])).logits[0]
+            drawn = torch.tensor(trajectory.tokens)[:, None]
+            expected = logits.log_softmax(-1)[len(tree.prompt_tokens) - 1 : -1].gather(1, drawn)[:, 0]
+            assert trajectory.log_probs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 # --- derivatives
 
 
