@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, median
 
+import numpy as np
+
 from benchmarks.learning.results import RunResult
 from benchmarks.learning.show.stats import Interval, mean_interval, mean_over, paired_differences, value_at
 
@@ -142,6 +144,68 @@ def compare(own: dict[int, Curve], other: dict[int, Curve], budget: Budget) -> d
         )
         compared[name] = mean_interval(differences), sum(difference > 0 for difference in differences)
     return compared
+
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catching:
+    """What an arm spends to come to another's last accuracy, relative to all that the other spent.
+
+    Attributes:
+        share: Read off the mean curves; infinite where the arm does not come so far within its steps.
+        low: 2.5% quantile of the bootstrap over seeds.
+        high: 97.5% quantile; infinite as well.
+        count: Seeds that both arms have.
+    """
+
+    share: float
+    low: float
+    high: float
+    count: int
+
+
+def catching(own: dict[int, Curve], other: dict[int, Curve], axis: str) -> Catching | None:
+    """When an arm is as good as another one at its end.
+
+    What is read off a mean curve has no spread of its own, so seeds are drawn anew, the same ones for both arms.
+
+    Args:
+        own: The arm's curves by seed.
+        other: Those of the arm that it is compared with.
+        axis: ``tokens`` or ``seconds``.
+
+    Returns:
+        None where the arms have fewer than two seeds in common.
+    """
+    seeds = sorted(own.keys() & other.keys())
+    if len(seeds) < 2:
+        return None
+    spent = np.array([getattr(own[seed], axis) for seed in seeds])
+    accuracy = np.array([own[seed].accuracy for seed in seeds])
+    whole = np.array([getattr(other[seed], axis)[-1] for seed in seeds])
+    target = np.array([other[seed].accuracy[-1] for seed in seeds])
+
+    def share(chosen: np.ndarray) -> float:
+        reached = _first_at(spent[chosen].mean(axis=0), accuracy[chosen].mean(axis=0), target[chosen].mean())
+        return reached / float(whole[chosen].mean())
+
+    draws = np.random.default_rng(0)
+    shares = sorted(share(draws.integers(len(seeds), size=len(seeds))) for _ in range(_RESAMPLES))
+    edge = _RESAMPLES // 40
+    return Catching(share=share(np.arange(len(seeds))), low=shares[edge], high=shares[-1 - edge], count=len(seeds))
+
+
+def _first_at(places: np.ndarray, values: np.ndarray, target: float) -> float:
+    """Where a curve of straight lines first is at a height, or infinity."""
+    (above,) = (values >= target).nonzero()
+    if not len(above):
+        return np.inf
+    point = int(above[0])
+    if point == 0:
+        return float(places[0])
+    return float(np.interp(target, values[point - 1 : point + 1], places[point - 1 : point + 1]))
 
 
 def band(runs: dict[int, Curve], axis: str) -> tuple[list[float], list[Interval]]:

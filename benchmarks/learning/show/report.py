@@ -7,9 +7,18 @@ from os.path import relpath
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks.learning.arms import ARMS, GROUPS, Group
+from benchmarks.learning.arms import ARMS, GROUPS, PACKED, Group
 from benchmarks.learning.results import RunResult, load_newest
-from benchmarks.learning.show.curves import Budget, Curves, build_curves, common_budget, compare, summarise
+from benchmarks.learning.show.curves import (
+    Budget,
+    Catching,
+    Curves,
+    build_curves,
+    catching,
+    common_budget,
+    compare,
+    summarise,
+)
 from benchmarks.learning.show.plots import plot_curves, plot_differences
 from benchmarks.learning.show.stats import Interval
 from benchmarks.learning.tasks import WORDS, Task
@@ -23,6 +32,7 @@ _TITLES = {
 }
 
 
+_SPENT = {"tokens": "of the tokens generated", "seconds": "of the seconds"}
 _PARTS = {"gen": "of it: rollout", "old_log_prob": "old log-probs", "update_actor": "update"}
 
 # With fewer seeds the intervals say little, and a bold one would say more than it knows.
@@ -123,6 +133,7 @@ def _section(title: str, study: _Study, folder: Path, page: Path, task: Task) ->
             f"{count} intervals, {count / 20:.0f} would do so by chance if no arm differed.",
             _difference_table(differences),
             f"![paired differences]({relpath(forest, page.parent)})",
+            *_catching_table(study),
         ]
     return parts
 
@@ -179,6 +190,29 @@ def _difference_table(differences: _Differences) -> str:
         cells = [f"`{name}`", f"`{other}`", *(_points(*measures[key]) for key in _TITLES)]
         rows.append([*cells, *([ARMS[name].published or ""] if published else [])])
     return _table(head, rows)
+
+
+def _catching_table(study: _Study) -> list[str]:
+    """What the arms need to be as good as packed GRPO at its end; empty where it did not run."""
+    base = study.curves.get(PACKED)
+    rows = []
+    for name, runs in study.curves.items():
+        read = {axis: catching(runs, base, axis) for axis in _SPENT} if base and name != PACKED else {}
+        found = [one for one in read.values() if one is not None]
+        if found:
+            rows.append([f"`{name}`", str(found[0].count), *map(_reached, found)])
+    if not rows:
+        return []
+    words = (
+        f"What an arm spends until its mean accuracy is that of `{PACKED}` after its last step, relative to what "
+        f"`{PACKED}` spent until then; with 95% intervals by a bootstrap over the seeds. `never`: not within its steps."
+    )
+    return [f"{words}\n\n{_table(['arm', 'seeds', *_SPENT.values()], rows)}"]
+
+
+def _reached(one: Catching) -> str:
+    share, low, high = ("never" if math.isinf(value) else f"{value:.2f}" for value in (one.share, one.low, one.high))
+    return f"{share} [{low}, {high}]"
 
 
 def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
