@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.learning.arms import ARMS, GROUPS, Sampling
+from benchmarks.learning.arms import ARMS, GROUPS, PACKED, Sampling
 from benchmarks.learning.results import plan, result_path, run_missing
 from benchmarks.learning.study import STEPS, choose, fingerprint
 from benchmarks.learning.tasks import find_task
@@ -38,10 +38,10 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, help="seeds 0 to this number less one")] = 5,
     steps: Annotated[int, typer.Option(help="training steps of a run")] = STEPS,
     task: Annotated[str, typer.Option(help="`words`, or `long` with beginnings that decide nothing")] = "words",
-    alone: Annotated[
+    in_process: Annotated[
         bool,
         typer.Option(
-            "--alone",
+            "--in-process",
             help="each run in one process, without the whole stack; start as many of these as there are cores",
         ),
     ] = False,
@@ -59,8 +59,8 @@ def run(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        learned = find_task(task, alone=alone)
-        chosen = [arm for arm in choose(_names(arms)) if not (alone and arm.sampling is Sampling.INDEPENDENT)]
+        learned = find_task(task, in_process=in_process)
+        chosen = choose(_names(arms, in_process=in_process))
         keys = plan({arm.name: fingerprint(arm, steps=steps, task=learned) for arm in chosen}, range(seeds))
     except ConfigError as error:
         console.print(f"error: {error}")
@@ -71,8 +71,8 @@ def run(
         console.print("\n".join([*(key.name for key in missing), f"{len(missing)} of {len(keys)} runs are missing"]))
         return
     # Only now: these take seconds to import.
-    from benchmarks.learning.alone import AloneRunner
     from benchmarks.learning.collect import TrainingRunner
+    from benchmarks.learning.in_process import InProcessRunner
     from treepo.quickstart.prepare import prepare
     from treepo.quickstart.warm_start import WarmStartFailed
 
@@ -80,8 +80,8 @@ def run(
         cache = cache / learned.name
         prepared = prepare(cache, console=console, lessons=learned.lessons(learned.warm_start))
         runner = (
-            AloneRunner(learned, prepared=prepared, steps=steps)
-            if alone
+            InProcessRunner(learned, prepared=prepared, steps=steps)
+            if in_process
             else TrainingRunner(learned, prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
         )
         failed = run_missing(keys, results, runner, claims=cache / "claims", tell=console.print)
@@ -94,7 +94,7 @@ def run(
     if failed:
         console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
     if len(failed) < len(keys):
-        _report(results, page, task, alone=alone)
+        _report(results, page, task, in_process=in_process)
     if failed:
         raise typer.Exit(1)
 
@@ -102,12 +102,12 @@ def run(
 @app.command()
 def report(
     task: Annotated[str, typer.Option(help="`words` or `long`")] = "words",
-    alone: Annotated[bool, typer.Option("--alone", help="the runs in one process each")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="the runs in one process each")] = False,
     results: Annotated[Path | None, typer.Option(help="where finished runs are kept")] = None,
     page: Annotated[Path, typer.Option(help="the page that gets tables and plots")] = PAGE,
 ) -> None:
     """Draws tables and plots anew from the results."""
-    _report(results, page, task, alone=alone)
+    _report(results, page, task, in_process=in_process)
 
 
 @app.command("arms")
@@ -118,11 +118,11 @@ def list_arms() -> None:
         console.print(f"{name:24} {arm.group.value:9} {arm.says}{against}")
 
 
-def _report(results: Path | None, page: Path, task: str, *, alone: bool) -> None:
+def _report(results: Path | None, page: Path, task: str, *, in_process: bool) -> None:
     from benchmarks.learning.show.report import write_report
 
     try:
-        learned = find_task(task, alone=alone)
+        learned = find_task(task, in_process=in_process)
         write_report(results or learned.results, page, task=learned)
     except ValueError as error:
         console.print(f"error: {error}")
@@ -130,9 +130,17 @@ def _report(results: Path | None, page: Path, task: str, *, alone: bool) -> None
     console.print(f"report: {page}")
 
 
-def _names(arms: str) -> list[str]:
+def _names(arms: str, *, in_process: bool) -> list[str]:
+    own = {name for name, arm in ARMS.items() if arm.sampling is Sampling.INDEPENDENT}
     groups = {**{group.value: names for group, names in GROUPS.items()}, "all": tuple(ARMS)}
-    names = [name for word in arms.split(",") for name in groups.get(word.strip(), (word.strip(),))]
+    names = []
+    for word in map(str.strip, arms.split(",")):
+        if in_process and word in own:
+            raise ConfigError(
+                f"--arms {word} is refused with --in-process: it is verl's own trainer; {PACKED} samples alike"
+            )
+        found = groups.get(word, (word,))
+        names += [name for name in found if not (in_process and name in own)]
     return list(dict.fromkeys(names))
 
 

@@ -16,10 +16,10 @@ STEPS = 40
 EVALUATE_EVERY = 10
 SAMPLES = 4
 # Where a run takes a minute, the time goes into more seeds.
-SAMPLES_ALONE = 2
+SAMPLES_IN_PROCESS = 2
 # Raised by hand when a change of the code gives an arm another outcome: results of before are then left out.
 _VERSION = 1
-_ALONE_VERSION = 1
+_IN_PROCESS_VERSION = 1
 
 _SHARED = (
     # A request's own seed costs the engine time, which independent samples would not pay.
@@ -83,13 +83,13 @@ def study_fingerprint(*, steps: int, task: Task = WORDS) -> str:
 
 
 def _digest(overrides: Sequence[str], task: Task) -> str:
-    named = {"alone": _ALONE_VERSION} if task.alone else {"version": _VERSION}
+    named = {"in_process": _IN_PROCESS_VERSION} if task.in_process else {"version": _VERSION}
     return digest(compose(PRESET, overrides), model=task.warm_start.key, samples=samples_of(task), **named)
 
 
 def samples_of(task: Task) -> int:
     """Samples of every held-out problem that an accuracy is taken from."""
-    return SAMPLES_ALONE if task.alone else SAMPLES
+    return SAMPLES_IN_PROCESS if task.in_process else SAMPLES
 
 
 def digest(composed: DictConfig, **named: str | int) -> str:

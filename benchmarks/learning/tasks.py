@@ -28,7 +28,7 @@ class Task:
         lessons: Makes the lessons of the warm start.
         overrides: What all arms set in the preset because of the task.
         results: Where its finished runs are kept.
-        alone: Whether it is trained in one process, without the whole stack.
+        in_process: Whether it is trained in one process, without the whole stack.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Task:
     lessons: "Callable[[WarmStartSettings], Lessons]"
     overrides: tuple[str, ...]
     results: Path
-    alone: bool = False
+    in_process: bool = False
 
     @property
     def markers(self) -> tuple[str, str]:
         """The lines of the page between which its tables are written."""
         which = f" --task {self.name}" if self.name != WORDS.name else ""
-        which += " --alone" if self.alone else ""
+        which += " --in-process" if self.in_process else ""
         return (
             f"<!-- results: written by `python -m benchmarks.learning report{which}` -->",
             f"<!-- end of results{which} -->",
@@ -138,12 +138,12 @@ def draw_remarks(draws: random.Random, count: int) -> str:
     return "".join(f"{remark}\n" for remark in draws.sample(REMARKS, count))
 
 
-def find_task(name: str, *, alone: bool = False) -> Task:
+def find_task(name: str, *, in_process: bool = False) -> Task:
     """The task of this name.
 
     Args:
         name: Names it on the command line.
-        alone: Whether it is trained in one process; such runs have results and tables of their own.
+        in_process: Whether it is trained in one process; such runs have results and tables of their own.
 
     Raises:
         ConfigError: There is none.
@@ -151,7 +151,7 @@ def find_task(name: str, *, alone: bool = False) -> Task:
     if name not in TASKS:
         raise ConfigError(f"--task {name} is not a task; there are: {', '.join(TASKS)}")
     task = TASKS[name]
-    if not alone:
+    if not in_process:
         return task
     title = f"{task.title}, in one process" if task.title else "In one process"
-    return replace(task, title=title, results=task.results / "alone", alone=True)
+    return replace(task, title=title, results=task.results / "in_process", in_process=True)

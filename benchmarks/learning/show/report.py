@@ -218,7 +218,7 @@ def _reached(one: Catching) -> str:
 def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results[0].versions.items())
     days = f"{min(result.finished for result in results)[:10]} to {max(result.finished for result in results)[:10]}"
-    at_a_time = "each in one process" if task.alone else "one at a time"
+    at_a_time = "each in one process" if task.in_process else "one at a time"
     lines = [
         f"- {len(results)} runs, finished {days}, {at_a_time}, the arms of a seed one after the other.",
         f"- Every accuracy is from {results[0].held_out_samples:,} samples at temperature 1. Before the first step, "
@@ -235,7 +235,7 @@ def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
 
 
 def _clock(results: Sequence[RunResult], task: Task) -> str:
-    if task.alone:
+    if task.in_process:
         return "Seconds are processor seconds of growing the trees and of the update."
     return (
         "Seconds are those of training steps by verl's clock, without start-up "

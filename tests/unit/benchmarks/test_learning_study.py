@@ -89,6 +89,17 @@ def test_a_task_has_its_own_model_results_and_fingerprints() -> None:
         find_task("short")
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_runs_in_one_process_have_their_own_results_fingerprints_and_tables(name: str) -> None:
+    whole, alone = find_task(name), find_task(name, in_process=True)
+    assert alone.results.parent == whole.results
+    assert not {*alone.markers} & {*whole.markers}
+    assert study.fingerprint(ARMS["treepo"], steps=40, task=alone) != study.fingerprint(
+        ARMS["treepo"], steps=40, task=whole
+    )
+    assert alone.warm_start is whole.warm_start
+
+
 def test_a_long_beginning_is_read_by_nobody_and_learned_by_the_model(tmp_path: Path) -> None:
     settings = LONG.warm_start
     lessons = LONG.lessons(dataclasses.replace(settings, task=dataclasses.replace(settings.task, train=64)))
@@ -187,3 +198,13 @@ def test_without_a_command_everything_is_run(monkeypatch: pytest.MonkeyPatch) ->
     assert ran == ["run"]
     assert CliRunner().invoke(command_line.app, ["arms"]).output.count("\n") == len(ARMS)
     assert ran == ["run"]
+
+
+def test_verls_own_trainer_is_no_arm_in_one_process(tmp_path: Path) -> None:
+    arguments = ["run", "--in-process", "--seeds", "1", "--results", str(tmp_path), "--dry-run"]
+    said = CliRunner().invoke(command_line.app, [*arguments, "--arms", "grpo,treepo"])
+    assert (said.exit_code, said.output.count("\n")) == (2, 1)
+    assert "--arms grpo is refused with --in-process" in said.output
+    listed = CliRunner().invoke(command_line.app, [*arguments, "--arms", "main"]).output
+    assert "grpo_packed-seed0-" in listed
+    assert "\ngrpo-seed0-" not in f"\n{listed}"

@@ -54,7 +54,7 @@ class Trajectories:
     rewards: np.ndarray
 
 
-class AloneRunner:
+class InProcessRunner:
     """Makes one run in this process.
 
     Args:

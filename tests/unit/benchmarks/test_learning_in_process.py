@@ -12,9 +12,9 @@ from training_run import write_sums
 
 from benchmarks.gradient.model.decoding import grow_trees
 from benchmarks.gradient.model.policy import Policy, load_policy
-from benchmarks.learning import alone
-from benchmarks.learning.alone import AloneRunner, Learner
+from benchmarks.learning import in_process
 from benchmarks.learning.arms import ARMS
+from benchmarks.learning.in_process import InProcessRunner, Learner
 from benchmarks.learning.results import RunFailed, RunKey
 from benchmarks.learning.study import arm_overrides
 from benchmarks.learning.tasks import TASKS, find_task
@@ -56,10 +56,10 @@ def test_the_gradient_is_that_of_verls_loss_over_rows(policy: Policy) -> None:
 
     actor = omega_conf_to_dataclass(compose("cpu_quickstart", OVERRIDES).actor_rollout_ref.actor)
     grown = grow_trees(policy, range(4), policy.shaped({}), seed=0)
-    given = alone.gather(policy, range(4), grown)
+    given = in_process.gather(policy, range(4), grown)
     advantages = np.random.default_rng(0).normal(size=given.mask.shape)
 
-    alone.policy_loss(policy, grown, advantages, given.mask).backward()
+    in_process.policy_loss(policy, grown, advantages, given.mask).backward()
     packed = [parameter.grad.clone() for parameter in policy.learner.parameters() if parameter.grad is not None]
     policy.learner.zero_grad()
 
@@ -105,12 +105,12 @@ def test_a_step_moves_the_model_that_samples_with_the_one_that_learns(
 
 
 def test_every_prompt_comes_once_before_any_comes_again() -> None:
-    order = alone._order(10, 4, seed=3)
+    order = in_process._order(10, 4, seed=3)
     first, second, third = islice(order, 3)
     assert len({*first, *second}) == 8
     assert set(third) <= set(range(10))
-    assert list(islice(alone._order(10, 4, seed=3), 3)) == [first, second, third]
-    assert list(islice(alone._order(10, 4, seed=4), 1)) != [first]
+    assert list(islice(in_process._order(10, 4, seed=3), 3)) == [first, second, third]
+    assert list(islice(in_process._order(10, 4, seed=4), 1)) != [first]
 
 
 def test_arms_of_a_seed_meet_the_same_prompts(policy: Policy, rewarded: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_arms_of_a_seed_meet_the_same_prompts(policy: Policy, rewarded: None, mo
             seen.append(list(prompts))  # noqa: B023
             return grow_trees(policy, prompts, *rest, **named)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(alone, "grow_trees", grow)
+        monkeypatch.setattr(in_process, "grow_trees", grow)
         trained = learner(policy, f"algorithm.adv_estimator={estimator}", seed=5)
         for number in (1, 2):
             trained.step(number)
@@ -145,21 +145,21 @@ def test_what_one_process_does_not_build_is_refused_by_its_option(policy: Policy
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.sampling.value == "tree"])
 def test_every_arm_of_trees_can_be_trained_in_one_process(task: str, arm: str) -> None:
-    alone._check(compose("cpu_quickstart", arm_overrides(ARMS[arm], steps=10, task=TASKS[task])))
+    in_process._check(compose("cpu_quickstart", arm_overrides(ARMS[arm], steps=10, task=TASKS[task])))
 
 
 def test_a_run_gives_a_result_of_its_own_study(
     folders: tuple[Path, Path], rewarded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = find_task("words", alone=True)
+    task = find_task("words", in_process=True)
     task = dataclasses.replace(task, overrides=tuple(OVERRIDES))
     prepared = Prepared(
         task=TaskFiles(train=folders[1], held_out=folders[1]),
         model=WarmStart(path=folders[0], accuracy=0.2, greedy_accuracy=0.3, steps=1, seconds=1.0),
     )
     measured = iter((0.25, 0.5, 0.125))
-    monkeypatch.setattr(alone, "accuracy_of", lambda *_, **__: next(measured))
-    runner = AloneRunner(task, prepared=prepared, steps=10)
+    monkeypatch.setattr(in_process, "accuracy_of", lambda *_, **__: next(measured))
+    runner = InProcessRunner(task, prepared=prepared, steps=10)
     result = runner(RunKey(arm="treepo", seed=1, fingerprint="f"))
     assert (result.accuracy_steps, result.accuracy) == ([0, 10], [0.25, 0.5])
     assert len(result.tokens_generated) == len(result.seconds) == len(result.reward) == 10
@@ -171,10 +171,10 @@ def test_a_run_gives_a_result_of_its_own_study(
 
 
 def test_a_model_that_is_not_there_fails_the_run_in_one_line(folders: tuple[Path, Path]) -> None:
-    task = find_task("words", alone=True)
+    task = find_task("words", in_process=True)
     prepared = Prepared(
         task=TaskFiles(train=folders[1], held_out=folders[1]),
         model=WarmStart(path=folders[0] / "nowhere", accuracy=0.2, greedy_accuracy=0.3, steps=1, seconds=1.0),
     )
     with pytest.raises(RunFailed, match="does not exist; name a folder"):
-        AloneRunner(task, prepared=prepared, steps=10)(RunKey(arm="treepo", seed=1, fingerprint="f"))
+        InProcessRunner(task, prepared=prepared, steps=10)(RunKey(arm="treepo", seed=1, fingerprint="f"))
