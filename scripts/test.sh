@@ -45,6 +45,8 @@ fi
 # rest runs beside them. They themselves run one at a time, each folder by itself, since the servers of the contract tests
 # stay until its end.
 stack() {
+    # pytest ends tidily on Ctrl-C, and bash would go on with the next folder.
+    trap 'exit 130' INT
     local failed=0
     run tests/contract || failed=1
     run tests/e2e || failed=1
@@ -53,21 +55,22 @@ stack() {
 printed=$(mktemp)
 # A process group of its own: Ctrl-C is handed on below, so that what the tests have started ends with them.
 set -m
-stack >"$printed" 2>&1 &
+stack </dev/null >"$printed" 2>&1 &
 beside=$!
 set +m
 end_stack() {
     if [[ -n $beside ]]; then
         kill -INT -- "-$beside" && wait "$beside" || true
     fi
+    cat "$printed"
     rm -f "$printed"
 }
 trap end_stack EXIT
+trap 'exit 130' INT
+echo "[test] tests/contract and tests/e2e run beside the others and are printed behind them; until then in $printed"
 lint
 failed=0
 run -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile tests/unit tests/golden tests/seams || failed=1
-echo "[test] beside them: tests/contract and tests/e2e, printed at their end"
 wait "$beside" || failed=1
 beside=
-cat "$printed"
 exit "$failed"

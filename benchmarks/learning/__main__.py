@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.learning.arms import ARMS, GROUPS, PACKED, Sampling
-from benchmarks.learning.results import plan, result_path, run_missing
+from benchmarks.learning.results import one_at_a_time, plan, result_path, run_missing
 from benchmarks.learning.study import STEPS, choose, fingerprint
 from benchmarks.learning.tasks import find_task
 from treepo.config import ConfigError
@@ -78,13 +78,14 @@ def run(
 
     try:
         cache = cache / learned.name
-        prepared = prepare(cache, console=console, lessons=learned.lessons(learned.warm_start))
+        with one_at_a_time(cache / ".preparing"):
+            prepared = prepare(cache, console=console, lessons=learned.lessons(learned.warm_start))
         runner = (
             InProcessRunner(learned, prepared=prepared, steps=steps)
             if in_process
             else TrainingRunner(learned, prepared=prepared, folder=cache / "runs", steps=steps, limit=limit)
         )
-        failed = run_missing(keys, results, runner, claims=cache / "claims", tell=console.print)
+        failed = run_missing(keys, results, runner, tell=console.print)
     except KeyboardInterrupt:
         console.print("interrupted; the same command resumes the run that was cut off")
         raise typer.Exit(130) from None
@@ -94,7 +95,8 @@ def run(
     if failed:
         console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
     if len(failed) < len(keys):
-        _report(results, page, task, in_process=in_process)
+        with one_at_a_time(cache / ".reporting"):
+            _report(results, page, task, in_process=in_process)
     if failed:
         raise typer.Exit(1)
 

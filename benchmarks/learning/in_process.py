@@ -2,7 +2,7 @@
 
 Everything that decides what is learned is the arm's own: order of the prompts, sampler of trees, reward, credit, weight
 of shared tokens, packed log-probabilities, loss, optimizer. Left out is what makes a training large: Ray, vLLM, and
-verl's trainer and engine. Plain PyTorch decodes the segments, in batches, without a cache between them.
+verl's trainer and engine. Plain PyTorch decodes, in batches, with a cache that is kept between the segments of a tree.
 
 A step makes one update on the trees that were just grown. The probabilities of before the update are then those of the
 update, no ratio is clipped, and the loss is minus the mean over tokens of advantage times log-probability.
@@ -29,7 +29,7 @@ from benchmarks.learning.evaluate import accuracy_of
 from benchmarks.learning.results import RunFailed, RunKey, RunResult
 from benchmarks.learning.study import EVALUATE_EVERY, PRESET, arm_overrides, samples_of, study_fingerprint
 from benchmarks.learning.tasks import Task
-from treepo.advantage import ESTIMATORS, TreeRow
+from treepo.advantage import ESTIMATORS, TreeRow, refuse_unread
 from treepo.config import ConfigError, TreePOConfig
 from treepo.config.load import compose
 from treepo.quickstart.prepare import Prepared
@@ -73,7 +73,7 @@ class InProcessRunner:
         """Makes the run.
 
         Raises:
-            RunFailed: The arm is none that can be trained so.
+            RunFailed: The arm is none that can be trained so, or task or model are not there.
         """
         torch.set_num_threads(1)
         load_before, began = os.getloadavg()[0], time.time()
@@ -170,9 +170,10 @@ class Learner:
         self.policy = policy
         self._config = policy.shaped({"seed": seed})
         self._estimator = str(composed.algorithm.adv_estimator)
+        refuse_unread(self._estimator, self._config.advantage)
         self._seed = seed
-        self._clip = float(composed.actor_rollout_ref.actor.grad_clip)
         optimizer = composed.actor_rollout_ref.actor.optim
+        self._clip = float(optimizer.clip_grad)
         self._optimizer = torch.optim.AdamW(
             policy.learner.parameters(),
             lr=optimizer.lr,
@@ -188,8 +189,9 @@ class Learner:
             number: Of the step, from 1.
         """
         prompts = next(self._order)
-        # No two steps of any seeds draw the same tokens.
-        grown = grow_trees(self.policy, prompts, self._config, seed=(self._seed << 32) + number)
+        # A sum would not do: of a generator's seed PyTorch reads 32 bits.
+        drawn = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
+        grown = grow_trees(self.policy, prompts, self._config, seed=drawn, step=number)
         began = time.process_time()
         trajectories = gather(self.policy, prompts, grown)
         advantages = credit(trajectories, self._estimator, self._config)
@@ -273,17 +275,24 @@ def _order(prompts: int, batch: int, seed: int) -> Iterator[list[int]]:
 
 
 def _check(composed: DictConfig) -> None:
-    actor = composed.actor_rollout_ref.actor
+    actor, rollout = composed.actor_rollout_ref.actor, composed.actor_rollout_ref.rollout
+    optimizer = "actor_rollout_ref.actor.optim"
     built = {
+        "data.shuffle": (composed.data.shuffle, True),
         "actor_rollout_ref.actor.loss_agg_mode": (actor.loss_agg_mode, "token-mean"),
         "actor_rollout_ref.actor.policy_loss.loss_mode": (actor.policy_loss.loss_mode, "vanilla"),
         "actor_rollout_ref.actor.ppo_epochs": (actor.ppo_epochs, 1),
         "actor_rollout_ref.actor.ppo_mini_batch_size": (actor.ppo_mini_batch_size, composed.data.train_batch_size),
         "actor_rollout_ref.actor.use_kl_loss": (actor.use_kl_loss, False),
         "actor_rollout_ref.actor.entropy_coeff": (actor.entropy_coeff, 0.0),
-        "actor_rollout_ref.actor.optim.optimizer": (actor.optim.optimizer, "AdamW"),
-        "actor_rollout_ref.actor.optim.lr_scheduler_type": (actor.optim.lr_scheduler_type, "constant"),
-        "actor_rollout_ref.rollout.temperature": (composed.actor_rollout_ref.rollout.temperature, 1.0),
+        f"{optimizer}.optimizer": (actor.optim.optimizer, "AdamW"),
+        f"{optimizer}.optimizer_impl": (actor.optim.optimizer_impl, "torch.optim"),
+        f"{optimizer}.override_optimizer_config": (actor.optim.override_optimizer_config, None),
+        f"{optimizer}.lr_scheduler_type": (actor.optim.lr_scheduler_type, "constant"),
+        f"{optimizer}.lr_warmup_steps_ratio": (actor.optim.lr_warmup_steps_ratio, 0.0),
+        "actor_rollout_ref.rollout.temperature": (rollout.temperature, 1.0),
+        "actor_rollout_ref.rollout.top_p": (rollout.top_p, 1),
+        "actor_rollout_ref.rollout.top_k": (rollout.top_k, -1),
         "algorithm.use_kl_in_reward": (composed.algorithm.use_kl_in_reward, False),
         "algorithm.norm_adv_by_std_in_grpo": (composed.algorithm.norm_adv_by_std_in_grpo, True),
     }

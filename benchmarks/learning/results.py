@@ -156,17 +156,28 @@ def plan(fingerprints: dict[str, str], seeds: Sequence[int]) -> list[RunKey]:
 
 
 @contextmanager
-def claim(key: RunKey, folder: Path) -> Iterator[bool]:
-    """Claims a run among several processes of one machine; false where another one has it.
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Waits until no other process of this machine holds a file, and holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def claim(key: RunKey, folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Claims a run among several processes of one machine.
 
     Args:
         key: The run.
-        folder: Where the claims are kept, files that stay; a claim itself ends with its process, however that ends.
+        folder: Where results are kept; a claim's file stays there, the claim ends with its process, however that ends.
+        wait: For a process that has it; without, false comes back then.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{key.name}.claim").open("a") as file:
+    claims = folder / ".claims"
+    claims.mkdir(parents=True, exist_ok=True)
+    with (claims / key.name).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
@@ -174,46 +185,47 @@ def claim(key: RunKey, folder: Path) -> Iterator[bool]:
 
 
 def run_missing(
-    keys: Iterable[RunKey],
-    folder: Path,
-    runner: Runner,
-    *,
-    claims: Path,
-    tell: Callable[[str], None],
-    attempts: int = 2,
+    keys: Iterable[RunKey], folder: Path, runner: Runner, *, tell: Callable[[str], None], attempts: int = 2
 ) -> list[RunKey]:
     """Makes the runs that have no result yet, one after the other.
 
-    Processes that share the folders share the runs.
+    Processes that share the folder share the runs; each waits at its end for those that the others are making.
 
     Args:
         keys: All runs that are wanted.
         folder: Where results are kept.
         runner: Makes one.
-        claims: Where runs are claimed.
         tell: Told what happens.
         attempts: How often a run that fails is tried.
 
     Returns:
         The runs that failed every time; the others went on.
     """
-    wanted = list(keys)
+    wanted = {key: f"{place} {key.arm} seed {key.seed}" for key, place in _numbered(list(keys))}
     failed: list[RunKey] = []
-    for position, key in enumerate(wanted, start=1):
-        place = f"{position}/{len(wanted)} {key.arm} seed {key.seed}"
-        with claim(key, claims) as own:
-            if result_path(folder, key).is_file():
-                tell(f"{place}: done before")
-            elif not own:
-                tell(f"{place}: another process makes it")
-            elif not _make(key, place, folder, runner, tell, attempts):
-                failed.append(key)
+    elsewhere: list[RunKey] = []
+    for wait, those in ((False, list(wanted)), (True, elsewhere)):
+        for key in those:
+            place = wanted[key]
+            with claim(key, folder, wait=wait) as own:
+                if result_path(folder, key).is_file():
+                    tell(f"{place}: done before")
+                elif not own:
+                    tell(f"{place}: another process makes it")
+                    elsewhere.append(key)
+                elif not _make(key, place, folder, runner, tell, attempts):
+                    failed.append(key)
     return failed
+
+
+def _numbered(keys: Sequence[RunKey]) -> Iterator[tuple[RunKey, str]]:
+    return ((key, f"{position}/{len(keys)}") for position, key in enumerate(keys, start=1))
 
 
 def _make(
     key: RunKey, place: str, folder: Path, runner: Runner, tell: Callable[[str], None], attempts: int
 ) -> RunResult | None:
+    """One run, tried several times; None where all attempts fail."""
     for attempt in range(1, attempts + 1):
         tell(f"{place}: starts")
         try:

@@ -19,7 +19,7 @@ SAMPLES = 4
 SAMPLES_IN_PROCESS = 2
 # Raised by hand when a change of the code gives an arm another outcome: results of before are then left out.
 _VERSION = 1
-_IN_PROCESS_VERSION = 1
+_IN_PROCESS_VERSION = 2
 
 _SHARED = (
     # A request's own seed costs the engine time, which independent samples would not pay.

@@ -188,7 +188,7 @@ def train_missing(
     """
     keys = plan({arm: fingerprint(arm) for arm in arms}, seeds)
     runner = TalkRunner(prepared=prepared, folder=cache / "runs", limit=limit)
-    return run_missing(keys, results, runner, claims=cache / "claims", tell=tell)
+    return run_missing(keys, results, runner, tell=tell)
 
 
 def training_table(folder: Path = TRAINED) -> str:

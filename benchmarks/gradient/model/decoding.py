@@ -46,7 +46,9 @@ class Grown:
     cpu_seconds: float
 
 
-def grow_trees(policy: Policy, prompts: Sequence[int], config: TreePOConfig, *, seed: int) -> Grown:
+def grow_trees(
+    policy: Policy, prompts: Sequence[int], config: TreePOConfig, *, seed: int, step: int | None = None
+) -> Grown:
     """Grows the trees of some prompts, a step of all of them at a time.
 
     Args:
@@ -54,10 +56,11 @@ def grow_trees(policy: Policy, prompts: Sequence[int], config: TreePOConfig, *, 
         prompts: Numbers of prompts of its training set.
         config: How the trees grow.
         seed: Of all tokens; the trees' own randomness is the configuration's.
+        step: Of a training, in which a prompt comes again and its tree makes other choices then.
     """
     samplers = [
         TreeSampler(
-            prompt_id=str(number),
+            prompt_id=str(number) if step is None else f"step {step} prompt {number}",
             prompt_tokens=policy.prompts[number].tokens,
             config=config,
             max_response_length=policy.response_length,
@@ -172,7 +175,7 @@ class Decoder:
         keys: Sequence[tuple[int, ...]],
         limits: Sequence[int],
     ) -> dict[int, Decoded]:
-        """Decodes from the rows of a batch, a row for each of `own`, and leaves those that may go on."""
+        """Decodes from the rows of a batch, a row for each of `own`, and keeps the cache of those that may continue."""
         found = {index: Decoded(tokens=[], log_probs=[]) for index in own}
         logits = self._compute(batch)
         # Paths with one prefix share its computation, and part here.
@@ -184,10 +187,10 @@ class Decoder:
         while True:
             drawn, log_probs = _draw(logits, self._generator)
             over = ended | (room <= 0)
-            for index, silent, token, log_prob in zip(
+            for index, done, token, log_prob in zip(
                 numbers.tolist(), over.tolist(), drawn.tolist(), log_probs.tolist(), strict=True
             ):
-                if not silent:
+                if not done:
                     found[index].tokens.append(token)
                     found[index].log_probs.append(log_prob)
             room, ended = room - 1, ended | (drawn == self._end)
@@ -200,7 +203,7 @@ class Decoder:
                 batch.take(running)
                 numbers, room, ended = numbers[running], room[running], ended[running]
             logits = self._compute(batch)
-        # Those whose last token is behind their segment: of the others, room was over before.
+        # Rows that filled their segment with this token. Those that filled it earlier have gone on in the cache since.
         going = (~ended & (room == 0)).nonzero().flatten()
         if len(going):
             batch.take(going)

@@ -34,7 +34,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A fixed policy, and all that its samples depend on.
+    """A policy, and all that its samples depend on.
 
     Attributes:
         folder: Its folder.

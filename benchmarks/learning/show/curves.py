@@ -147,16 +147,17 @@ def compare(own: dict[int, Curve], other: dict[int, Curve], budget: Budget) -> d
 
 
 _RESAMPLES = 2000
+_SEEDS_TO_RESAMPLE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Catching:
-    """What an arm spends to come to another's last accuracy, relative to all that the other spent.
+class CostToReach:
+    """What an arm spends until it reaches the last accuracy of another one, relative to all that the other spent.
 
     Attributes:
-        share: Read off the mean curves; infinite where the arm does not come so far within its steps.
-        low: 2.5% quantile of the bootstrap over seeds.
-        high: 97.5% quantile; infinite as well.
+        share: Read off the mean curves; infinite where the arm does not reach it within its steps.
+        low: 2.5% quantile of the bootstrap over seeds; not a number with fewer than five.
+        high: 97.5% quantile, as well; may be infinite.
         count: Seeds that both arms have.
     """
 
@@ -166,10 +167,11 @@ class Catching:
     count: int
 
 
-def catching(own: dict[int, Curve], other: dict[int, Curve], axis: str) -> Catching | None:
+def cost_to_reach(own: dict[int, Curve], other: dict[int, Curve], axis: str) -> CostToReach | None:
     """When an arm is as good as another one at its end.
 
-    What is read off a mean curve has no spread of its own, so seeds are drawn anew, the same ones for both arms.
+    An arm is given the first place where its mean curve is so high. The other one itself may have been so high before
+    its end, and then has a share below 1: that is the share to compare with.
 
     Args:
         own: The arm's curves by seed.
@@ -177,10 +179,10 @@ def catching(own: dict[int, Curve], other: dict[int, Curve], axis: str) -> Catch
         axis: ``tokens`` or ``seconds``.
 
     Returns:
-        None where the arms have fewer than two seeds in common.
+        None where the arms have no seed in common.
     """
     seeds = sorted(own.keys() & other.keys())
-    if len(seeds) < 2:
+    if not seeds:
         return None
     spent = np.array([getattr(own[seed], axis) for seed in seeds])
     accuracy = np.array([own[seed].accuracy for seed in seeds])
@@ -191,10 +193,14 @@ def catching(own: dict[int, Curve], other: dict[int, Curve], axis: str) -> Catch
         reached = _first_at(spent[chosen].mean(axis=0), accuracy[chosen].mean(axis=0), target[chosen].mean())
         return reached / float(whole[chosen].mean())
 
+    read = share(np.arange(len(seeds)))
+    if len(seeds) < _SEEDS_TO_RESAMPLE:
+        return CostToReach(share=read, low=np.nan, high=np.nan, count=len(seeds))
+    # What is read off a mean curve has no spread of its own, so seeds are drawn anew, the same ones for both arms.
     draws = np.random.default_rng(0)
     shares = sorted(share(draws.integers(len(seeds), size=len(seeds))) for _ in range(_RESAMPLES))
     edge = _RESAMPLES // 40
-    return Catching(share=share(np.arange(len(seeds))), low=shares[edge], high=shares[-1 - edge], count=len(seeds))
+    return CostToReach(share=read, low=shares[edge], high=shares[-1 - edge], count=len(seeds))
 
 
 def _first_at(places: np.ndarray, values: np.ndarray, target: float) -> float:

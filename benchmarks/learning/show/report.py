@@ -11,12 +11,12 @@ from benchmarks.learning.arms import ARMS, GROUPS, PACKED, Group
 from benchmarks.learning.results import RunResult, load_newest
 from benchmarks.learning.show.curves import (
     Budget,
-    Catching,
+    CostToReach,
     Curves,
     build_curves,
-    catching,
     common_budget,
     compare,
+    cost_to_reach,
     summarise,
 )
 from benchmarks.learning.show.plots import plot_curves, plot_differences
@@ -32,7 +32,7 @@ _TITLES = {
 }
 
 
-_SPENT = {"tokens": "of the tokens generated", "seconds": "of the seconds"}
+_SPENT = {"tokens": f"tokens, share of `{PACKED}`'s", "seconds": f"seconds, share of `{PACKED}`'s"}
 _PARTS = {"gen": "of it: rollout", "old_log_prob": "old log-probs", "update_actor": "update"}
 
 # With fewer seeds the intervals say little, and a bold one would say more than it knows.
@@ -133,7 +133,7 @@ def _section(title: str, study: _Study, folder: Path, page: Path, task: Task) ->
             f"{count} intervals, {count / 20:.0f} would do so by chance if no arm differed.",
             _difference_table(differences),
             f"![paired differences]({relpath(forest, page.parent)})",
-            *_catching_table(study),
+            *_cost_to_reach_table(study),
         ]
     return parts
 
@@ -192,35 +192,36 @@ def _difference_table(differences: _Differences) -> str:
     return _table(head, rows)
 
 
-def _catching_table(study: _Study) -> list[str]:
-    """What the arms need to be as good as packed GRPO at its end; empty where it did not run."""
+def _cost_to_reach_table(study: _Study) -> list[str]:
+    """What the arms need to be as good as packed GRPO at its end; nothing where it is not in the comparison."""
     base = study.curves.get(PACKED)
     rows = []
     for name, runs in study.curves.items():
-        read = {axis: catching(runs, base, axis) for axis in _SPENT} if base and name != PACKED else {}
+        read = {axis: cost_to_reach(runs, base, axis) for axis in _SPENT} if base else {}
         found = [one for one in read.values() if one is not None]
         if found:
             rows.append([f"`{name}`", str(found[0].count), *map(_reached, found)])
     if not rows:
         return []
     words = (
-        f"What an arm spends until its mean accuracy is that of `{PACKED}` after its last step, relative to what "
-        f"`{PACKED}` spent until then; with 95% intervals by a bootstrap over the seeds. `never`: not within its steps."
+        f"What an arm spends until its mean accuracy first is that of `{PACKED}` after the last step, as a share of "
+        f"all that `{PACKED}` spends; with 95% intervals by a bootstrap over the seeds, from five on. `never`: not "
+        f"within its steps. `{PACKED}` itself may have been so high before its end."
     )
     return [f"{words}\n\n{_table(['arm', 'seeds', *_SPENT.values()], rows)}"]
 
 
-def _reached(one: Catching) -> str:
+def _reached(one: CostToReach) -> str:
     share, low, high = ("never" if math.isinf(value) else f"{value:.2f}" for value in (one.share, one.low, one.high))
-    return f"{share} [{low}, {high}]"
+    return share if math.isnan(one.low) else f"{share} [{low}, {high}]"
 
 
 def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results[0].versions.items())
     days = f"{min(result.finished for result in results)[:10]} to {max(result.finished for result in results)[:10]}"
-    at_a_time = "each in one process" if task.in_process else "one at a time"
+    together = "in one process each, several at a time" if task.in_process else "one at a time"
     lines = [
-        f"- {len(results)} runs, finished {days}, {at_a_time}, the arms of a seed one after the other.",
+        f"- {len(results)} runs, finished {days}, {together}, the arms of a seed one after the other.",
         f"- Every accuracy is from {results[0].held_out_samples:,} samples at temperature 1. Before the first step, "
         f"the warm-started model: {100 * fmean(result.accuracy[0] for result in results):.1f}%.",
         f"- {_clock(results, task)} A run took "
@@ -236,7 +237,7 @@ def _conditions(results: Sequence[RunResult], left_out: int, task: Task) -> str:
 
 def _clock(results: Sequence[RunResult], task: Task) -> str:
     if task.in_process:
-        return "Seconds are processor seconds of growing the trees and of the update."
+        return "Seconds are processor seconds of growing the trees and of the update, the first step's with them."
     return (
         "Seconds are those of training steps by verl's clock, without start-up "
         f"({fmean(result.start_up_seconds for result in results):.0f} s), saving and evaluation; the first step, in "

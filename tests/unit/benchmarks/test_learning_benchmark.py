@@ -124,31 +124,35 @@ def test_runs_of_different_studies_are_refused() -> None:
         curves.build_curves([result(), result("grpo", study="s2")])
 
 
-def test_catching_up_is_read_off_the_mean_curves() -> None:
-    # Tokens 0, 200, 400 and 0, 100, 200; the other's last accuracy, 50%, lies half way between 40% and 60%.
-    runs = [result("treepo", seed, accuracy=(0.2, 0.4, 0.6), tokens=50) for seed in range(4)]
-    others = [result("grpo", seed, accuracy=(0.2, 0.3, 0.5), tokens=100) for seed in range(4)]
+def test_the_cost_to_reach_an_accuracy_is_read_off_the_mean_curves() -> None:
+    # Tokens 0, 100, 200 against 0, 200, 400; the other's last accuracy, 50%, lies half way between 40% and 60%.
+    runs = [result("treepo", seed, accuracy=(0.2, 0.4, 0.6), tokens=50) for seed in range(5)]
+    others = [result("grpo", seed, accuracy=(0.2, 0.3, 0.5), tokens=100) for seed in range(5)]
     built = curves.build_curves([*runs, *others])
-    read = curves.catching(built["treepo"], built["grpo"], "tokens")
+    read = curves.cost_to_reach(built["treepo"], built["grpo"], "tokens")
     assert read is not None
     assert (read.share, read.low, read.high) == pytest.approx((150 / 400,) * 3)
-    assert read.count == 4
-    behind = curves.catching(built["grpo"], built["treepo"], "tokens")
+    assert read.count == 5
+    behind = curves.cost_to_reach(built["grpo"], built["treepo"], "tokens")
     assert behind is not None
     assert (behind.share, behind.low, behind.high) == (math.inf,) * 3
-    itself = curves.catching(built["grpo"], built["grpo"], "seconds")
+    itself = curves.cost_to_reach(built["grpo"], built["grpo"], "seconds")
     assert itself is not None
     assert itself.share == pytest.approx(1)
 
 
-def test_catching_up_has_the_spread_of_its_seeds() -> None:
+def test_the_cost_to_reach_an_accuracy_has_the_spread_of_its_seeds() -> None:
     runs = [result("treepo", seed, accuracy=(0.2, 0.4, 0.5 + 0.1 * (seed % 2))) for seed in range(6)]
     others = [result("grpo", seed, accuracy=(0.2, 0.3, 0.5)) for seed in range(6)]
     built = curves.build_curves([*runs, *others])
-    read = curves.catching(built["treepo"], built["grpo"], "seconds")
+    read = curves.cost_to_reach(built["treepo"], built["grpo"], "seconds")
     assert read is not None
     assert read.low < read.share < read.high <= 1
-    assert curves.catching({0: built["treepo"][0]}, built["grpo"], "seconds") is None
+    few = curves.cost_to_reach({seed: built["treepo"][seed] for seed in range(4)}, built["grpo"], "seconds")
+    assert few is not None
+    assert math.isnan(few.low)
+    assert few.count == 4
+    assert curves.cost_to_reach({9: built["treepo"][0]}, built["grpo"], "seconds") is None
 
 
 # --- the page
@@ -172,7 +176,8 @@ def test_the_page_keeps_its_words_and_is_the_same_when_drawn_again(tmp_path: Pat
     assert re.search(r"\| `treepo` \| .* \| 25% \|", text)
     assert "at 0 thousand tokens" in text
     assert "Ablations" not in text
-    assert re.search(r"\| `treepo` \| 3 \| 0\.4\d \[0\.4\d, 0\.4\d\] \| 0\.5\d \[0\.5\d, 0\.5\d\] \|", text)
+    assert re.search(r"\| `treepo` \| 3 \| 0\.4\d \| 0\.5\d \|", text)
+    assert "| `grpo_packed` | 3 | 1.00 | 1.00 |" in text
     for picture in re.findall(r"\]\(([^)]+\.png)\)", text):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     write_report(folder, page)

@@ -17,7 +17,7 @@ from benchmarks.learning.arms import ARMS
 from benchmarks.learning.in_process import InProcessRunner, Learner
 from benchmarks.learning.results import RunFailed, RunKey
 from benchmarks.learning.study import arm_overrides
-from benchmarks.learning.tasks import TASKS, find_task
+from benchmarks.learning.tasks import find_task
 from treepo.config import ConfigError
 from treepo.config.load import compose
 from treepo.quickstart.prepare import Prepared
@@ -104,6 +104,21 @@ def test_a_step_moves_the_model_that_samples_with_the_one_that_learns(
     assert step.generated <= step.contained
 
 
+def test_seeds_and_steps_draw_tokens_of_their_own(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def grow(*_: object, seed: int, **__: object) -> object:
+        drawn.append(torch.randint(2**31, (1,), generator=torch.Generator().manual_seed(seed)).item())  # type: ignore[arg-type]
+        raise InterruptedError
+
+    monkeypatch.setattr(in_process, "grow_trees", grow)
+    for seed in range(3):
+        for step in (1, 2, 3):
+            with pytest.raises(InterruptedError):
+                learner(policy, seed=seed).step(step)
+    assert len(set(drawn)) == 9
+
+
 def test_every_prompt_comes_once_before_any_comes_again() -> None:
     order = in_process._order(10, 4, seed=3)
     first, second, third = islice(order, 3)
@@ -135,6 +150,8 @@ def test_arms_of_a_seed_meet_the_same_prompts(policy: Policy, rewarded: None, mo
         ("actor_rollout_ref.actor.ppo_epochs=2", "actor_rollout_ref.actor.ppo_epochs=2 is refused"),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=2", "actor_rollout_ref.actor.ppo_mini_batch_size=2 is refused"),
         ("algorithm.adv_estimator=gae", "algorithm.adv_estimator=gae is refused"),
+        ("data.shuffle=false", "data.shuffle=False is refused"),
+        ("actor_rollout_ref.rollout.top_p=0.9", "actor_rollout_ref.rollout.top_p=0.9 is refused"),
     ],
 )
 def test_what_one_process_does_not_build_is_refused_by_its_option(policy: Policy, override: str, said: str) -> None:
@@ -142,10 +159,12 @@ def test_what_one_process_does_not_build_is_refused_by_its_option(policy: Policy
         learner(policy, override)
 
 
-@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.sampling.value == "tree"])
-def test_every_arm_of_trees_can_be_trained_in_one_process(task: str, arm: str) -> None:
-    in_process._check(compose("cpu_quickstart", arm_overrides(ARMS[arm], steps=10, task=TASKS[task])))
+def test_every_arm_of_trees_is_trained_in_one_process(folders: tuple[Path, Path], rewarded: None, arm: str) -> None:
+    overrides = [*arm_overrides(ARMS[arm], steps=10, task=find_task("words", in_process=True)), *OVERRIDES[-3:]]
+    policy = load_policy("cpu_quickstart", overrides, model=folders[0], data=folders[1])
+    step = Learner(compose("cpu_quickstart", overrides), policy, seed=0).step(1)
+    assert step.trajectories == 4 * policy.shaped({}).width
 
 
 def test_a_run_gives_a_result_of_its_own_study(

@@ -54,11 +54,11 @@ def test_only_runs_that_are_missing_are_made(tmp_path: Path) -> None:
         return finished(key)
 
     said: list[str] = []
-    assert results.run_missing(KEYS, tmp_path, runner, claims=tmp_path / "claims", tell=said.append) == []
+    assert results.run_missing(KEYS, tmp_path, runner, tell=said.append) == []
     assert made == [KEYS[0], KEYS[2], KEYS[3]]
     assert "2/4 treepo seed 0: done before" in said
     made.clear()
-    assert results.run_missing(KEYS, tmp_path, runner, claims=tmp_path / "claims", tell=said.append) == []
+    assert results.run_missing(KEYS, tmp_path, runner, tell=said.append) == []
     assert made == []
 
 
@@ -70,7 +70,7 @@ def test_another_configuration_is_another_run(tmp_path: Path) -> None:
         made.append(key)
         return finished(key)
 
-    results.run_missing(KEYS[:1], tmp_path, runner, claims=tmp_path / "claims", tell=lambda line: None)
+    results.run_missing(KEYS[:1], tmp_path, runner, tell=lambda line: None)
     assert made == KEYS[:1]
 
 
@@ -84,7 +84,7 @@ def test_a_killed_run_alone_is_made_again(tmp_path: Path) -> None:
         return finished(key)
 
     with pytest.raises(KeyboardInterrupt):
-        results.run_missing(KEYS, tmp_path, killed, claims=tmp_path / "claims", tell=lambda line: None)
+        results.run_missing(KEYS, tmp_path, killed, tell=lambda line: None)
     assert made == KEYS[:3]
     made.clear()
 
@@ -92,7 +92,7 @@ def test_a_killed_run_alone_is_made_again(tmp_path: Path) -> None:
         made.append(key)
         return finished(key)
 
-    results.run_missing(KEYS, tmp_path, whole, claims=tmp_path / "claims", tell=lambda line: None)
+    results.run_missing(KEYS, tmp_path, whole, tell=lambda line: None)
     assert made == KEYS[2:]
 
 
@@ -106,27 +106,31 @@ def test_a_run_that_fails_is_tried_again_and_then_left(tmp_path: Path) -> None:
         return finished(key)
 
     said: list[str] = []
-    assert results.run_missing(KEYS[:3], tmp_path, runner, claims=tmp_path / "claims", tell=said.append) == [KEYS[0]]
+    assert results.run_missing(KEYS[:3], tmp_path, runner, tell=said.append) == [KEYS[0]]
     assert attempts == [KEYS[0], KEYS[0], KEYS[1], KEYS[1], KEYS[2]]
     assert "1/3 grpo seed 0: failed, attempt 2 of 2: no luck" in said
     assert results.result_path(tmp_path, KEYS[1]).is_file()
 
 
-def test_a_run_that_another_process_makes_is_left_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other_succeeds", [True, False])
+def test_a_run_that_another_process_makes_is_left_to_it_until_that_ends(tmp_path: Path, other_succeeds: bool) -> None:
     made: list[RunKey] = []
+    others = results.claim(KEYS[0], tmp_path, wait=False)
+    assert others.__enter__()
 
     def runner(key: RunKey) -> RunResult:
         made.append(key)
+        if key == KEYS[1]:
+            if other_succeeds:
+                results.save(tmp_path, finished(KEYS[0]))
+            others.__exit__(None, None, None)
         return finished(key)
 
     said: list[str] = []
-    with results.claim(KEYS[0], tmp_path / "claims") as own:
-        assert own
-        results.run_missing(KEYS[:2], tmp_path, runner, claims=tmp_path / "claims", tell=said.append)
-    assert made == KEYS[1:2]
-    assert "1/2 grpo seed 0: another process makes it" in said
-    with results.claim(KEYS[0], tmp_path / "claims") as own:
-        assert own, "a claim ends"
+    assert results.run_missing(KEYS[:2], tmp_path, runner, tell=said.append) == []
+    assert made == (KEYS[1:2] if other_succeeds else [KEYS[1], KEYS[0]])
+    assert said[0] == "1/2 grpo seed 0: another process makes it"
+    assert results.result_path(tmp_path, KEYS[0]).is_file()
 
 
 def test_the_report_takes_an_arms_newest_configuration(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -10,17 +11,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Notes what it was asked; waits, or fails, where the test says so.
+# Notes what it was asked. As the test says, it works until it is interrupted and ends as pytest does, or it fails.
 STAND_IN = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >>"$TESTED/asked"
 for word in "$@"; do
     if [[ $word == "${SLOW:-}" ]]; then
-        echo $$ >"$TESTED/slow"
-        exec sleep 300
+        trap 'echo "$word interrupted"; kill $!; exit 2' INT
+        sleep 300 &
+        echo $$ >"$TESTED/slow.new"
+        mv "$TESTED/slow.new" "$TESTED/slow"
+        wait
     fi
 done
 for word in "$(basename "$0")" "$@"; do
     if [[ $word == "${FAILING:-}" ]]; then
+        while [[ -n ${SLOW:-} && ! -e $TESTED/slow ]]; do sleep 0.05; done
         echo "$word failed"
         exit 1
     fi
@@ -41,6 +46,11 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def hear_ctrl_c() -> None:
+    """As in a terminal, also where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(checkout: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TREEPO_VENV"}
     return subprocess.Popen(
@@ -50,6 +60,8 @@ def start(checkout: Path, *arguments: str, **variables: str) -> subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
 
 
@@ -80,17 +92,43 @@ def test_whatever_fails_fails_the_command(checkout: Path, failing: str) -> None:
     assert f"{failing} failed" in printed
 
 
-def test_the_tests_of_the_real_stack_end_with_a_command_that_is_terminated(checkout: Path) -> None:
-    process = start(checkout, SLOW="tests/contract")
+def slow_process(checkout: Path) -> int:
     deadline = time.monotonic() + 60
     while not (checkout / "slow").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    slow = int((checkout / "slow").read_text())
-    process.terminate()
-    process.communicate(timeout=60)
-    while Path(f"/proc/{slow}").exists() and time.monotonic() < deadline:
+    return int((checkout / "slow").read_text())
+
+
+def test_the_tests_of_the_real_stack_end_with_a_command_that_is_terminated(checkout: Path) -> None:
+    process = start(checkout, SLOW="tests/contract")
+    slow = slow_process(checkout)
+    while not any("tests/unit" in line for line in asked(checkout)):
         time.sleep(0.05)
+    process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    assert "tests/contract interrupted" in printed
     assert not Path(f"/proc/{slow}").exists()
+    assert not any("tests/e2e" in line for line in asked(checkout))
+
+
+@pytest.mark.parametrize("slow", ["tests/contract", "tests/unit"])
+def test_ctrl_c_ends_all_of_it(checkout: Path, slow: str) -> None:
+    process = start(checkout, SLOW=slow)
+    number = slow_process(checkout)
+    # As a terminal does: to the group in the foreground, which the tests on the real stack are not in.
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert f"{slow} interrupted" in printed
+    assert not Path(f"/proc/{number}").exists()
+
+
+def test_tests_that_were_under_way_are_printed_where_an_earlier_step_fails(checkout: Path) -> None:
+    process = start(checkout, SLOW="tests/contract", FAILING="pyright")
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, printed
+    assert printed.index("pyright failed") < printed.index("pytest tests/contract")
+    assert not any("tests/e2e" in line for line in asked(checkout))
 
 
 def test_arguments_are_handed_on_to_one_run_of_pytest(checkout: Path) -> None:

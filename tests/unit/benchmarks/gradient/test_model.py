@@ -93,6 +93,50 @@ def test_paths_that_go_on_and_fork_are_drawn_under_the_probabilities_that_are_no
             assert trajectory.log_probs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+def test_a_path_that_goes_on_is_not_computed_again(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    compute = Decoder._compute
+
+    def counted(decoder: Decoder, batch: Any) -> torch.Tensor:
+        computed.append(batch.tokens.numel())
+        return compute(decoder, batch)
+
+    monkeypatch.setattr(Decoder, "_compute", counted)
+    decoder = _decoder(policy, 2)
+    prefixes = [policy.prompts[number].tokens for number in (0, 0, 1)]
+    found = decoder.decode(prefixes, limits=[4, 4, 4])
+    longest = max(map(len, prefixes))
+    # Two prompts, padded to one length, then a token of each of three paths at most.
+    assert computed[0] == 2 * longest
+    assert len(computed) == 4
+    assert all(tokens <= 3 for tokens in computed[1:])
+    going = [
+        [*prefix, *one.tokens] for prefix, one in zip(prefixes, found, strict=True) if one.tokens[-1] != policy.end
+    ]
+    assert going
+    computed.clear()
+    forks = [*going, going[0]]
+    decoder.decode(forks, limits=[4] * len(forks))
+    assert all(tokens <= len(forks) for tokens in computed)
+
+
+def test_paths_of_unlike_limits_and_cuts_within_a_segment_are_drawn_under_the_noted_probabilities(
+    policy: Policy,
+) -> None:
+    decoder = _decoder(policy, 3)
+    prefixes = [policy.prompts[number].tokens for number in (0, 1, 2)]
+    first = decoder.decode(prefixes, limits=[6, 3, 6])
+    # One that goes on, one whose segment was shorter than the others', one that is cut within its segment.
+    following = [[*prefix, *one.tokens] for prefix, one in zip(prefixes, first, strict=True)]
+    following[2] = following[2][: len(prefixes[2]) + 2]
+    for prefix, one in zip(following, decoder.decode(following, limits=[4, 4, 4]), strict=True):
+        with torch.no_grad():
+            logits = policy.sampler(torch.tensor([[*prefix, *one.tokens]])).logits[0]
+        drawn = torch.tensor(one.tokens)[:, None]
+        expected = logits.log_softmax(-1)[len(prefix) - 1 : -1].gather(1, drawn)[:, 0]
+        assert one.log_probs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 # --- derivatives
 
 
