@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,8 @@ def test_the_gradient_is_that_of_verls_loss_over_rows(policy: Policy) -> None:
         own = logits[len(prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None])[:, 0]
         lines.append(torch.nn.functional.pad(own, (0, given.mask.shape[1] - len(response))))
     log_probs = torch.stack(lines)
-    loss, _ = get_policy_loss_fn("vanilla")(
+    verls_loss: Any = get_policy_loss_fn("vanilla")
+    loss, _ = verls_loss(
         old_log_prob=log_probs.detach(),
         log_prob=log_probs,
         advantages=torch.from_numpy(advantages).float(),

@@ -110,9 +110,8 @@ def test_a_path_that_goes_on_is_not_computed_again(policy: Policy, monkeypatch: 
     assert computed[0] == 2 * longest
     assert len(computed) == 4
     assert all(tokens <= 3 for tokens in computed[1:])
-    going = [
-        [*prefix, *one.tokens] for prefix, one in zip(prefixes, found, strict=True) if one.tokens[-1] != policy.end
-    ]
+    ends = [[*prefix, *one.tokens] for prefix, one in zip(prefixes, found, strict=True)]
+    going = [tokens for tokens in ends if tokens[-1] != policy.end]
     assert going
     computed.clear()
     forks = [*going, going[0]]
@@ -120,9 +119,7 @@ def test_a_path_that_goes_on_is_not_computed_again(policy: Policy, monkeypatch: 
     assert all(tokens <= len(forks) for tokens in computed)
 
 
-def test_paths_of_unlike_limits_and_cuts_within_a_segment_are_drawn_under_the_noted_probabilities(
-    policy: Policy,
-) -> None:
+def test_unlike_limits_and_cuts_within_a_segment_leave_the_noted_probabilities_right(policy: Policy) -> None:
     decoder = _decoder(policy, 3)
     prefixes = [policy.prompts[number].tokens for number in (0, 1, 2)]
     first = decoder.decode(prefixes, limits=[6, 3, 6])
