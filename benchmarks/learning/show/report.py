@@ -1,13 +1,13 @@
 """The page of the study: its tables and plots drawn anew from the results, the words beside them left as they are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks.learning.arms import ARMS, GROUPS, PACKED, Group
+from benchmarks.learning.arms import ARMS, BASELINE, GROUPS, PACKED, Group
 from benchmarks.learning.results import RunResult, load_newest
 from benchmarks.learning.show.curves import (
     Budget,
@@ -101,7 +101,8 @@ def _gather(results: Sequence[RunResult], names: Sequence[str]) -> _Study | None
     present = [name for name in names if any(result.arm == name for result in results)]
     if not present:
         return None
-    wanted = {*present, *(other for name in present for other in ARMS[name].against)}
+    ran = {result.arm for result in results}
+    wanted = {*present, *(other for name in present for other in _against(name, ran))}
     by_arm = {name: [result for result in results if result.arm == name] for name in ARMS if name in wanted}
     by_arm = {name: runs for name, runs in by_arm.items() if runs}
     curves = build_curves([result for runs in by_arm.values() for result in runs])
@@ -172,10 +173,18 @@ def _cost_table(study: _Study) -> str:
     return f"What a run costs; a step's seconds are the median, its parts are means.\n\n{_table(head, rows)}"
 
 
+def _against(name: str, ran: Collection[str]) -> tuple[str, ...]:
+    """The arms that one is compared with; where GRPO did not run packed, with GRPO as it ran."""
+    own = ARMS[name].against
+    if PACKED in ran:
+        return own
+    return tuple(BASELINE if other == PACKED else other for other in own)
+
+
 def _differences(study: _Study) -> _Differences:
     found = {}
     for name, runs in study.curves.items():
-        for other in ARMS[name].against:
+        for other in _against(name, study.curves):
             compared = compare(runs, study.curves.get(other, {}), study.budget)
             if compared is not None:
                 found[name, other] = compared

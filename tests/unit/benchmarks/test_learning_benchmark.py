@@ -4,18 +4,20 @@ import dataclasses
 import math
 import random
 import re
+import shutil
 import statistics
 from pathlib import Path
 
 import pytest
 from learning_runs import result
+from training_run import ROOT
 
 from benchmarks.learning import results
 from benchmarks.learning.arms import GROUPS
-from benchmarks.learning.show import curves, stats
+from benchmarks.learning.show import curves, report, stats
 from benchmarks.learning.show.plots import COLOURS
 from benchmarks.learning.show.report import replace_block, write_report
-from benchmarks.learning.tasks import LONG, WORDS
+from benchmarks.learning.tasks import LONG, WORDS, find_task
 
 BEGIN, END = WORDS.markers
 
@@ -182,6 +184,21 @@ def test_the_page_keeps_its_words_and_is_the_same_when_drawn_again(tmp_path: Pat
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     write_report(folder, page)
     assert page.read_text() == text
+
+
+@pytest.mark.parametrize("in_process", [False, True])
+def test_the_page_holds_the_stored_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: bool) -> None:
+    task = find_task("words", in_process=in_process)
+    folder, page = tmp_path / task.results.relative_to(ROOT), tmp_path / "docs/learning.md"
+    folder.mkdir(parents=True)
+    page.parent.mkdir()
+    for stored in task.results.glob("*.json"):
+        shutil.copy(stored, folder)
+    shutil.copy(ROOT / "docs/learning.md", page)
+    for draw in ("plot_curves", "plot_differences"):
+        monkeypatch.setattr(report, draw, lambda *_: None)
+    write_report(folder, page, task=task)
+    assert page.read_text() == (ROOT / "docs/learning.md").read_text()
 
 
 def test_the_tables_of_another_task_stand_on_the_same_page(tmp_path: Path) -> None:
