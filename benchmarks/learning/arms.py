@@ -76,14 +76,14 @@ _ALL = (
     Arm(
         name=PACKED,
         group=Group.MAIN,
-        says="the same, packed",
+        says="independent samples, GRPO credit, packed",
         overrides=("algorithm.adv_estimator=grpo", *_independent(8)),
         against=(BASELINE,),
     ),
     Arm(
         name="grpo_packed_16",
         group=Group.MAIN,
-        says="the same with 16 samples",
+        says="16 independent samples, GRPO credit, packed",
         overrides=("algorithm.adv_estimator=grpo", *_independent(16)),
         against=(PACKED,),
     ),
@@ -105,9 +105,9 @@ _ALL = (
     Arm(
         name="branch_sqrt",
         group=Group.MAIN,
-        says="the same, `shared_tokens=sqrt`",
+        says="trees, `treepo_branch`, `shrink=auto scale=prompt shared_tokens=sqrt`",
         overrides=(*_BRANCH, "treepo.advantage.shared_tokens=sqrt"),
-        against=(PACKED, "branch"),
+        against=(*_BY_CREDIT, "treepo", "branch"),
     ),
     Arm(
         name="branch_ramp",
@@ -119,9 +119,9 @@ _ALL = (
     Arm(
         name="branch_ramp_sqrt",
         group=Group.MAIN,
-        says="the same, `shared_tokens=sqrt`",
+        says="`branch_sqrt` on trees with 4 first segments and a ramp",
         overrides=(*_BRANCH, *_RAMP, "treepo.advantage.shared_tokens=sqrt"),
-        against=(PACKED, "branch_ramp"),
+        against=(PACKED, "branch_sqrt", "branch_ramp"),
     ),
     Arm(
         name="treepo_segment",

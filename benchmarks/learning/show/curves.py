@@ -205,7 +205,8 @@ def cost_to_reach(own: dict[int, Curve], other: dict[int, Curve], axis: str) -> 
 
 def _first_at(places: np.ndarray, values: np.ndarray, target: float) -> float:
     """Where a curve of straight lines first is at a height, or infinity."""
-    (above,) = (values >= target).nonzero()
+    # Means of the same numbers in another order differ in their last digits.
+    (above,) = (values >= target - 1e-9).nonzero()
     if not len(above):
         return np.inf
     point = int(above[0])
