@@ -8,7 +8,7 @@
 #          `-m nightly` runs them alone.
 #
 # It runs in the environment of scripts/setup.sh, whatever else is activated; settings as there, and
-#   TREEPO_TEST_PROCESSES  how many processes run the unit tests, beside the one of the tests on the real stack; default 2
+#   TREEPO_TEST_PROCESSES  how many processes run the unit tests; default 2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,53 +24,23 @@ VIRTUAL_ENV=$(cd "${TREEPO_VENV:-.venv}" && pwd)
 PATH="$VIRTUAL_ENV/bin:$PATH"
 export VIRTUAL_ENV PATH
 
-lint() {
-    echo "[test] ruff"
-    ruff check .
-    ruff format --check -q .
-    echo "[test] pyright"
-    pyright --pythonpath "$VIRTUAL_ENV/bin/python"
-}
-run() {
-    echo "[test] pytest $*"
-    python -m pytest "${marked[@]}" "$@"
-}
+echo "[test] ruff"
+ruff check .
+ruff format --check -q .
+echo "[test] pyright"
+pyright --pythonpath "$VIRTUAL_ENV/bin/python"
 python tests/support/pages/chromium.py # for the report's page; without one its tests in a browser are skipped
 if (($#)); then
-    lint
     exec python -m pytest "${marked[@]}" "$@"
 fi
-
-# The tests on the real stack start many processes, one after the other, and leave a core free for half of their time: the
-# rest runs beside them. They themselves run one at a time, each folder by itself, since the servers of the contract tests
-# stay until its end.
-stack() {
-    # pytest ends tidily on Ctrl-C, and bash would go on with the next folder.
-    trap 'exit 130' INT
-    local failed=0
-    run tests/contract || failed=1
-    run tests/e2e || failed=1
-    return "$failed"
-}
-printed=$(mktemp)
-# A process group of its own: Ctrl-C is handed on below, so that what the tests have started ends with them.
-set -m
-stack </dev/null >"$printed" 2>&1 &
-beside=$!
-set +m
-end_stack() {
-    if [[ -n $beside ]]; then
-        kill -INT -- "-$beside" && wait "$beside" || true
-    fi
-    cat "$printed"
-    rm -f "$printed"
-}
-trap end_stack EXIT
-trap 'exit 130' INT
-echo "[test] tests/contract and tests/e2e run beside the others and are printed behind them; until then in $printed"
-lint
 failed=0
-run -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile tests/unit tests/golden tests/seams || failed=1
-wait "$beside" || failed=1
-beside=
+run() {
+    echo "[test] pytest $*"
+    python -m pytest "${marked[@]}" "$@" || failed=1
+}
+# Unit tests wait for nothing but the processor. Those on the real stack run one at a time, as their servers and clusters
+# take both cores; each folder by itself, since the servers of the contract tests stay until its end.
+run -n "${TREEPO_TEST_PROCESSES:-2}" --dist loadfile tests/unit tests/golden tests/seams
+run tests/contract
+run tests/e2e
 exit "$failed"

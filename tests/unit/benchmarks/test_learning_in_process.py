@@ -13,9 +13,10 @@ from training_run import write_sums
 
 from benchmarks.gradient.model.decoding import grow_trees
 from benchmarks.gradient.model.policy import Policy, load_policy
-from benchmarks.learning import in_process
+from benchmarks.learning import in_process, learner
 from benchmarks.learning.arms import ARMS
-from benchmarks.learning.in_process import InProcessRunner, Learner
+from benchmarks.learning.in_process import InProcessRunner
+from benchmarks.learning.learner import Learner
 from benchmarks.learning.results import RunFailed, RunKey
 from benchmarks.learning.study import arm_overrides
 from benchmarks.learning.tasks import find_task
@@ -47,7 +48,7 @@ def policy(folders: tuple[Path, Path]) -> Policy:
     return load_policy("cpu_quickstart", OVERRIDES, model=folders[0], data=folders[1])
 
 
-def learner(policy: Policy, *overrides: str, seed: int = 0) -> Learner:
+def learner_of(policy: Policy, *overrides: str, seed: int = 0) -> Learner:
     return Learner(compose("cpu_quickstart", [*OVERRIDES, *overrides]), policy, seed=seed)
 
 
@@ -57,10 +58,10 @@ def test_the_gradient_is_that_of_verls_loss_over_rows(policy: Policy) -> None:
 
     actor = omega_conf_to_dataclass(compose("cpu_quickstart", OVERRIDES).actor_rollout_ref.actor)
     grown = grow_trees(policy, range(4), policy.shaped({}), seed=0)
-    given = in_process.gather(policy, range(4), grown)
+    given = learner.gather(policy, range(4), grown)
     advantages = np.random.default_rng(0).normal(size=given.mask.shape)
 
-    in_process.policy_loss(policy, grown, advantages, given.mask).backward()
+    learner.policy_loss(policy, grown, advantages, given.mask).backward()
     packed = [parameter.grad.clone() for parameter in policy.learner.parameters() if parameter.grad is not None]
     policy.learner.zero_grad()
 
@@ -97,7 +98,7 @@ def test_a_step_moves_the_model_that_samples_with_the_one_that_learns(
     policy: Policy, rewarded: None, estimator: str
 ) -> None:
     before = torch.cat([parameter.detach().flatten() for parameter in policy.learner.parameters()])
-    step = learner(policy, f"algorithm.adv_estimator={estimator}").step(1)
+    step = learner_of(policy, f"algorithm.adv_estimator={estimator}").step(1)
     after = torch.cat([parameter.detach().flatten() for parameter in policy.learner.parameters()])
     assert not torch.equal(before, after)
     for sampled, learned in zip(policy.sampler.parameters(), policy.learner.parameters(), strict=True):
@@ -113,21 +114,21 @@ def test_seeds_and_steps_draw_tokens_of_their_own(policy: Policy, monkeypatch: p
         drawn.append(torch.randint(2**31, (1,), generator=torch.Generator().manual_seed(seed)).item())  # type: ignore[arg-type]
         raise InterruptedError
 
-    monkeypatch.setattr(in_process, "grow_trees", grow)
+    monkeypatch.setattr(learner, "grow_trees", grow)
     for seed in range(3):
         for step in (1, 2, 3):
             with pytest.raises(InterruptedError):
-                learner(policy, seed=seed).step(step)
+                learner_of(policy, seed=seed).step(step)
     assert len(set(drawn)) == 9
 
 
 def test_every_prompt_comes_once_before_any_comes_again() -> None:
-    order = in_process._order(10, 4, seed=3)
+    order = learner._order(10, 4, seed=3)
     first, second, third = islice(order, 3)
     assert len({*first, *second}) == 8
     assert set(third) <= set(range(10))
-    assert list(islice(in_process._order(10, 4, seed=3), 3)) == [first, second, third]
-    assert list(islice(in_process._order(10, 4, seed=4), 1)) != [first]
+    assert list(islice(learner._order(10, 4, seed=3), 3)) == [first, second, third]
+    assert list(islice(learner._order(10, 4, seed=4), 1)) != [first]
 
 
 def test_arms_of_a_seed_meet_the_same_prompts(policy: Policy, rewarded: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +140,8 @@ def test_arms_of_a_seed_meet_the_same_prompts(policy: Policy, rewarded: None, mo
             seen.append(list(prompts))  # noqa: B023
             return grow_trees(policy, prompts, *rest, **named)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(in_process, "grow_trees", grow)
-        trained = learner(policy, f"algorithm.adv_estimator={estimator}", seed=5)
+        monkeypatch.setattr(learner, "grow_trees", grow)
+        trained = learner_of(policy, f"algorithm.adv_estimator={estimator}", seed=5)
         for number in (1, 2):
             trained.step(number)
     assert met["grpo"] == met["treepo"]
@@ -158,10 +159,17 @@ def test_arms_of_a_seed_meet_the_same_prompts(policy: Policy, rewarded: None, mo
 )
 def test_what_one_process_does_not_build_is_refused_by_its_option(policy: Policy, override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        learner(policy, override)
+        learner_of(policy, override)
 
 
-@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.sampling.value == "tree"])
+_TREES = [name for name, arm in ARMS.items() if arm.sampling.value == "tree"]
+# A credit of each kind, a shape and an allocation; the others with the long tests.
+_SHORT = ("grpo_packed", "treepo_segment", "branch_ramp_sqrt", "low_probability")
+
+
+@pytest.mark.parametrize(
+    "arm", [name if name in _SHORT else pytest.param(name, marks=pytest.mark.nightly) for name in _TREES]
+)
 def test_every_arm_of_trees_is_trained_in_one_process(folders: tuple[Path, Path], rewarded: None, arm: str) -> None:
     overrides = [*arm_overrides(ARMS[arm], steps=10, task=find_task("words", in_process=True)), *OVERRIDES[-3:]]
     policy = load_policy("cpu_quickstart", overrides, model=folders[0], data=folders[1])
