@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.gradient.process import Batch, Process, values
 from treepo.advantage import ESTIMATORS, TreeRow
-from treepo.config import load_config
+from treepo.config import AdvantageConfig, load_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +83,28 @@ class Arm:
     limit: bool = False
 
 
-def _estimator(name: str, **options: Any) -> Credit:
-    def credit(batch: Trajectories) -> np.ndarray:
-        return (
-            ESTIMATORS[name](
-                rewards=torch.from_numpy(batch.rewards),
-                response_mask=torch.from_numpy(batch.mask.astype(np.int64)),
-                rows=batch.rows,
-                options=load_config({"advantage": options}).advantage,
-            )
-            .double()
-            .numpy()
-        )
+GRPO = "grpo"
+"""verl's name of GRPO's credit, which is none of ours."""
 
-    return credit
+
+def credit(batch: Trajectories, estimator: str, options: AdvantageConfig) -> np.ndarray:
+    """Advantages by an estimator's name, shape (trajectories, response_length)."""
+    if estimator == GRPO:
+        return grpo(batch)
+    return (
+        ESTIMATORS[estimator](
+            rewards=torch.from_numpy(batch.rewards),
+            response_mask=torch.from_numpy(batch.mask.astype(np.int64)),
+            rows=batch.rows,
+            options=options,
+        )
+        .double()
+        .numpy()
+    )
+
+
+def _estimator(name: str, **options: Any) -> Credit:
+    return lambda batch: credit(batch, name, load_config({"advantage": options}).advantage)
 
 
 def grpo(batch: Trajectories) -> np.ndarray:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.learning.arms import ARMS, GROUPS, PACKED, Sampling
-from benchmarks.learning.results import one_at_a_time, plan, result_path, run_missing
+from benchmarks.learning.results import claim, plan, result_path, run_missing
 from benchmarks.learning.study import STEPS, choose, fingerprint
 from benchmarks.learning.tasks import find_task
 from treepo.config import ConfigError
@@ -78,7 +78,7 @@ def run(
 
     try:
         cache = cache / learned.name
-        with one_at_a_time(cache / ".preparing"):
+        with claim(cache / ".preparing", wait=True):
             prepared = prepare(cache, console=console, lessons=learned.lessons(learned.warm_start))
         runner = (
             InProcessRunner(learned, prepared=prepared, steps=steps)
@@ -95,7 +95,7 @@ def run(
     if failed:
         console.print(f"error: {len(failed)} runs failed: {', '.join(key.name for key in failed)}")
     if len(failed) < len(keys):
-        with one_at_a_time(cache / ".reporting"):
+        with claim(cache / ".reporting", wait=True):
             _report(results, page, task, in_process=in_process)
     if failed:
         raise typer.Exit(1)

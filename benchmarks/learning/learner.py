@@ -9,7 +9,7 @@ update, no ratio is clipped, and the loss is minus the mean over tokens of advan
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,31 +17,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from benchmarks.gradient.arms import grpo
-from benchmarks.gradient.model.decoding import Grown, grow_trees
+from benchmarks.gradient.arms import GRPO, credit
+from benchmarks.gradient.model.decoding import Grown, gather, grow_trees
 from benchmarks.gradient.model.derivatives import Packed, log_probs
 from benchmarks.gradient.model.policy import Policy
-from treepo.advantage import ESTIMATORS, TreeRow, refuse_unread
-from treepo.config import ConfigError, TreePOConfig
-
-GRPO = "grpo"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trajectories:
-    """The trajectories of a step, rows of a prompt together.
-
-    Attributes:
-        rows: Their paths.
-        prompts: Shape (trajectories,), the prompt of each.
-        mask: Bool, shape (trajectories, response_length), the tokens of the responses.
-        rewards: Shape (trajectories,).
-    """
-
-    rows: list[TreeRow]
-    prompts: np.ndarray
-    mask: np.ndarray
-    rewards: np.ndarray
+from treepo.advantage import ESTIMATORS, refuse_unread
+from treepo.config import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +88,8 @@ class Learner:
         drawn = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
         grown = grow_trees(self.policy, prompts, self._config, seed=drawn, step=number)
         began = time.process_time()
-        trajectories = gather(self.policy, prompts, grown)
-        advantages = credit(trajectories, self._estimator, self._config)
+        trajectories = gather(self.policy, prompts, grown.trees)
+        advantages = credit(trajectories, self._estimator, self._config.advantage)
         policy_loss(self.policy, grown, advantages, trajectories.mask).backward()
         torch.nn.utils.clip_grad_norm_(self.policy.learner.parameters(), self._clip)
         self._optimizer.step()
@@ -125,40 +106,6 @@ class Learner:
             decoding=grown.cpu_seconds,
             updating=time.process_time() - began,
         )
-
-
-def gather(policy: Policy, prompts: Sequence[int], grown: Grown) -> Trajectories:
-    """The trajectories of some trees, with their rewards."""
-    rows, numbers, lengths, rewards = [], [], [], []
-    for number, tree in zip(prompts, grown.trees, strict=True):
-        for trajectory in tree.trajectories:
-            path = trajectory.path
-            rows.append(TreeRow(prompt_id=str(number), node_ids=path.node_ids, node_lengths=path.node_lengths))
-            numbers.append(number)
-            lengths.append(path.length)
-            rewards.append(policy.reward(policy.prompts[number], trajectory.tokens))
-    return Trajectories(
-        rows=rows,
-        prompts=np.array(numbers),
-        mask=np.arange(policy.response_length)[None, :] < np.array(lengths)[:, None],
-        rewards=np.array(rewards),
-    )
-
-
-def credit(trajectories: Trajectories, estimator: str, config: TreePOConfig) -> np.ndarray:
-    """Advantages by an estimator's name, shape (trajectories, response_length)."""
-    if estimator == GRPO:
-        return grpo(trajectories)
-    return (
-        ESTIMATORS[estimator](
-            rewards=torch.from_numpy(trajectories.rewards),
-            response_mask=torch.from_numpy(trajectories.mask.astype(np.int64)),
-            rows=trajectories.rows,
-            options=config.advantage,
-        )
-        .double()
-        .numpy()
-    )
 
 
 def policy_loss(policy: Policy, grown: Grown, advantages: np.ndarray, mask: np.ndarray) -> Tensor:

@@ -49,11 +49,11 @@ class RunResult:
         tokens_in_trajectories: Tokens of the trajectories trained on in every step, shared ones counted every time.
         fallback_share: Share of the trajectories that a fallback began; None where there are no trees.
         reward: Mean reward of every training step.
-        seconds: Seconds of every training step, without the saving of models.
-        seconds_by_part: Mean seconds per step of its parts, from the second step on.
+        seconds: Seconds of every training step, without the saving of models; in one process, processor seconds.
+        seconds_by_part: Mean seconds per step of its parts; on the whole stack from the second step on.
         start_up_seconds: From the start of the process to the end of the first step, less a usual step: workers start
-            within the first.
-        wall_seconds: Of the whole process, without the evaluation after it.
+            within the first; none in one process.
+        wall_seconds: Of the whole training; in one process with its evaluations, which lie between the steps.
         load_before: Processes that wanted a core in the minute before the start.
         versions: Of the packages that did the work.
     """
@@ -156,32 +156,26 @@ def plan(fingerprints: dict[str, str], seeds: Sequence[int]) -> list[RunKey]:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Waits until no other process of this machine holds a file, and holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def claim(key: RunKey, folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Claims a run among several processes of one machine.
+def claim(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Claims something among the processes of one machine, by a file; a claim ends with its process, however it ends.
 
     Args:
-        key: The run.
-        folder: Where results are kept; a claim's file stays there, the claim ends with its process, however that ends.
-        wait: For a process that has it; without, false comes back then.
+        path: The file, which stays.
+        wait: Until no other process has it; otherwise false comes back where one has.
     """
-    claims = folder / ".claims"
-    claims.mkdir(parents=True, exist_ok=True)
-    with (claims / key.name).open("a") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
             yield True
+
+
+def claim_path(folder: Path, key: RunKey) -> Path:
+    """Where a run is claimed."""
+    return folder / ".claims" / key.name
 
 
 def run_missing(
@@ -201,13 +195,16 @@ def run_missing(
     Returns:
         The runs that failed every time; the others went on.
     """
-    wanted = {key: f"{place} {key.arm} seed {key.seed}" for key, place in _numbered(list(keys))}
+    all_keys = list(keys)
+    wanted = {
+        key: f"{position}/{len(all_keys)} {key.arm} seed {key.seed}" for position, key in enumerate(all_keys, start=1)
+    }
     failed: list[RunKey] = []
     elsewhere: list[RunKey] = []
     for wait, those in ((False, list(wanted)), (True, elsewhere)):
         for key in those:
             place = wanted[key]
-            with claim(key, folder, wait=wait) as own:
+            with claim(claim_path(folder, key), wait=wait) as own:
                 if result_path(folder, key).is_file():
                     tell(f"{place}: done before")
                 elif not own:
@@ -218,14 +215,8 @@ def run_missing(
     return failed
 
 
-def _numbered(keys: Sequence[RunKey]) -> Iterator[tuple[RunKey, str]]:
-    return ((key, f"{position}/{len(keys)}") for position, key in enumerate(keys, start=1))
-
-
-def _make(
-    key: RunKey, place: str, folder: Path, runner: Runner, tell: Callable[[str], None], attempts: int
-) -> RunResult | None:
-    """One run, tried several times; None where all attempts fail."""
+def _make(key: RunKey, place: str, folder: Path, runner: Runner, tell: Callable[[str], None], attempts: int) -> bool:
+    """Makes one run, tried several times; whether there is a result."""
     for attempt in range(1, attempts + 1):
         tell(f"{place}: starts")
         try:
@@ -238,5 +229,5 @@ def _make(
             f"{place}: {result.accuracy[0]:.1%} to {result.accuracy[-1]:.1%}, "
             f"{sum(result.seconds):.0f} s of training, {result.wall_seconds:.0f} s in all"
         )
-        return result
-    return None
+        return True
+    return False

@@ -8,11 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from benchmarks.gradient.model.policy import Policy
+from treepo.advantage import TreeRow
 from treepo.config import TreePOConfig
 from treepo.tree import Segment, Tree, TreeSampler
 
@@ -92,6 +94,41 @@ def grow_trees(
             for following in sampler.receive(segment)
         ]
     return Grown(trees=[sampler.tree() for sampler in samplers], cpu_seconds=time.process_time() - began)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """The trajectories of some trees, rows of a prompt together and prompts in order.
+
+    Attributes:
+        rows: Their paths.
+        prompts: Shape (trajectories,), the prompt of each.
+        mask: Bool, shape (trajectories, response_length), the tokens of the responses.
+        rewards: Shape (trajectories,).
+    """
+
+    rows: list[TreeRow]
+    prompts: np.ndarray
+    mask: np.ndarray
+    rewards: np.ndarray
+
+
+def gather(policy: Policy, prompts: Sequence[int], trees: Sequence[Tree]) -> Gathered:
+    """The trajectories of some trees, with their rewards; a tree per prompt."""
+    finished = [
+        (number, trajectory) for number, tree in zip(prompts, trees, strict=True) for trajectory in tree.trajectories
+    ]
+    paths = [(number, trajectory.path) for number, trajectory in finished]
+    lengths = np.array([path.length for _, path in paths])
+    return Gathered(
+        rows=[
+            TreeRow(prompt_id=str(number), node_ids=path.node_ids, node_lengths=path.node_lengths)
+            for number, path in paths
+        ],
+        prompts=np.array([number for number, _ in paths]),
+        mask=np.arange(policy.response_length)[None, :] < lengths[:, None],
+        rewards=np.array([policy.reward(policy.prompts[number], one.tokens) for number, one in finished]),
+    )
 
 
 @dataclass(slots=True)

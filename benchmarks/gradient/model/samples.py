@@ -10,25 +10,22 @@ import torch
 from torch import Tensor
 
 from benchmarks.gradient.arms import Shape
-from benchmarks.gradient.model.decoding import grow_trees
+from benchmarks.gradient.model.decoding import Gathered, gather, grow_trees
 from benchmarks.gradient.model.derivatives import Directions, Packed, hidden_states, log_probs, scores_along
 from benchmarks.gradient.model.policy import Policy
 from treepo.advantage import TreeRow
 from treepo.files.whole import write_whole
+from treepo.tree import Tree
 
 _TIMED = 24
 """Prompts that the speed of log-probs and update is taken from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
-    """The trajectories of one shape, rows of a prompt together and prompts in order.
+class Samples(Gathered):
+    """The trajectories of one shape, and what was seen of every token.
 
     Attributes:
-        rows: Their paths.
-        prompts: Shape (trajectories,), the prompt of each.
-        mask: Bool, shape (trajectories, response_length), the tokens of the responses.
-        rewards: Shape (trajectories,).
         scores: Shape (1 + directions, trajectories, response_length): derivatives of the tokens' log-probabilities
             along the true gradient's direction, and along the prompt's own random ones.
         states: Shape (nodes, hidden size): the last hidden state before every node of every row, row after row.
@@ -39,10 +36,6 @@ class Samples:
         update_seconds: CPU seconds of a packed forward and backward, per packed token.
     """
 
-    rows: list[TreeRow]
-    prompts: np.ndarray
-    mask: np.ndarray
-    rewards: np.ndarray
     scores: np.ndarray
     states: np.ndarray
     generated: np.ndarray
@@ -68,10 +61,7 @@ def take_samples(
     """
     config = policy.shaped({**shape.sampling(policy.shaped({}).width), "seed": seed})
     moves = Directions(policy.scorer)
-    rows: list[TreeRow] = []
-    numbers: list[int] = []
-    lengths: list[int] = []
-    rewards: list[float] = []
+    trees: list[Tree] = []
     scores: list[np.ndarray] = []
     states: list[np.ndarray] = []
     generated: list[int] = []
@@ -82,32 +72,27 @@ def take_samples(
         own = range(first, min(first + batch, prompts.stop))
         grown = grow_trees(policy, own, config, seed=seed + first)
         decode_seconds += grown.cpu_seconds
+        trees += grown.trees
         for number, tree in zip(own, grown.trees, strict=True):
             packed = Packed.of(tree, length=policy.response_length)
             along = [true, *(moves.signs(seed, number, index) for index in range(directions))]
             scores.append(scores_along(moves, packed, along))
-            paths = [trajectory.path for trajectory in tree.trajectories]
-            rows += [
-                TreeRow(prompt_id=str(number), node_ids=path.node_ids, node_lengths=path.node_lengths) for path in paths
-            ]
             with torch.no_grad():
                 hidden = hidden_states(policy.scorer, packed).float().numpy()
-            for path, sources in zip(paths, packed.sources(), strict=True):
-                starts = np.cumsum([0, *path.node_lengths[:-1]])
+            for trajectory, sources in zip(tree.trajectories, packed.sources(), strict=True):
+                starts = np.cumsum([0, *trajectory.path.node_lengths[:-1]])
                 states.append(hidden[sources[starts]])
-            numbers += [number] * len(paths)
-            lengths += [path.length for path in paths]
-            rewards += [policy.reward(policy.prompts[number], one.tokens) for one in tree.trajectories]
             generated.append(tree.stats.tokens_generated)
             packed_tokens.append(len(packed.layout))
             if len(timed) < _TIMED:
                 timed.append(packed)
     score_seconds, update_seconds = _speeds(policy, timed)
+    gathered = gather(policy, prompts, trees)
     return Samples(
-        rows=rows,
-        prompts=np.array(numbers),
-        mask=np.arange(policy.response_length)[None, :] < np.array(lengths)[:, None],
-        rewards=np.array(rewards),
+        rows=gathered.rows,
+        prompts=gathered.prompts,
+        mask=gathered.mask,
+        rewards=gathered.rewards,
         scores=np.concatenate(scores, axis=1),
         states=np.concatenate(states),
         generated=np.array(generated),

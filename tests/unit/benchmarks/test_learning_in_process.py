@@ -11,7 +11,7 @@ import torch
 from tiny_stack import write_tiny_model
 from training_run import write_sums
 
-from benchmarks.gradient.model.decoding import grow_trees
+from benchmarks.gradient.model.decoding import gather, grow_trees
 from benchmarks.gradient.model.policy import Policy, load_policy
 from benchmarks.learning import in_process, learner
 from benchmarks.learning.arms import ARMS
@@ -58,7 +58,7 @@ def test_the_gradient_is_that_of_verls_loss_over_rows(policy: Policy) -> None:
 
     actor = omega_conf_to_dataclass(compose("cpu_quickstart", OVERRIDES).actor_rollout_ref.actor)
     grown = grow_trees(policy, range(4), policy.shaped({}), seed=0)
-    given = learner.gather(policy, range(4), grown)
+    given = gather(policy, range(4), grown.trees)
     advantages = np.random.default_rng(0).normal(size=given.mask.shape)
 
     learner.policy_loss(policy, grown, advantages, given.mask).backward()

@@ -115,7 +115,7 @@ def test_a_run_that_fails_is_tried_again_and_then_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other_succeeds", [True, False])
 def test_a_run_that_another_process_makes_is_left_to_it_until_that_ends(tmp_path: Path, other_succeeds: bool) -> None:
     made: list[RunKey] = []
-    others = results.claim(KEYS[0], tmp_path, wait=False)
+    others = results.claim(results.claim_path(tmp_path, KEYS[0]), wait=False)
     assert others.__enter__()
 
     def runner(key: RunKey) -> RunResult:
